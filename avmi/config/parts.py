@@ -1,0 +1,192 @@
+"""YAML → typed settings of the parts that several verbs share: inputs, encoders, data, optimizer."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from avmi.config.base import Settings
+
+ImageBackbone = Literal[
+    "small_conv",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "shufflenet_v2_x0_5",
+    "efficientnet_b0",
+    "convnext_tiny",
+]
+Precision = Literal["by_device", "fp32", "bf16", "fp16"]
+DecoderName = Literal["pyav", "decord"]
+
+
+class ImageInput(Settings):
+    """How pictures enter the encoders."""
+
+    size_px: int = Field(
+        default=224, ge=32, le=1024, description="Side of the square picture, in pixels."
+    )
+
+
+class LogMel(Settings):
+    """Log-mel spectrogram of a mono waveform (25/10 ms Hann, as CAV-MAE and AST use)."""
+
+    sample_rate_hz: int = Field(
+        default=16000, ge=4000, le=96000, description="Rate after resampling, in Hz."
+    )
+    stft_window_seconds: float = Field(
+        default=0.025, gt=0, le=0.5, description="STFT window, in seconds."
+    )
+    stft_hop_seconds: float = Field(
+        default=0.010, gt=0, le=0.5, description="Distance of time bins, in seconds."
+    )
+    mel_bins: int = Field(default=64, ge=8, le=256, description="Mel bins.")
+    f_min_hz: float = Field(default=20.0, ge=0, description="Lower edge of the mel bank, in Hz.")
+    f_max_hz: float = Field(default=8000.0, gt=0, description="Upper edge of the mel bank, in Hz.")
+    floor: float = Field(
+        default=1e-6, gt=0, description="Added to the mel power before the logarithm."
+    )
+
+    @model_validator(mode="after")
+    def _band_is_below_nyquist(self) -> "LogMel":
+        if not self.f_min_hz < self.f_max_hz <= self.sample_rate_hz / 2:
+            raise ValueError(
+                f"f_min_hz < f_max_hz <= sample_rate_hz / 2 must hold, got "
+                f"{self.f_min_hz} < {self.f_max_hz} <= {self.sample_rate_hz / 2}"
+            )
+        return self
+
+    @property
+    def stft_window_samples(self) -> int:
+        """STFT window in samples."""
+        return round(self.stft_window_seconds * self.sample_rate_hz)
+
+    @property
+    def stft_hop_samples(self) -> int:
+        """Distance of time bins in samples."""
+        return round(self.stft_hop_seconds * self.sample_rate_hz)
+
+
+class Backbone(Settings):
+    """One encoder's backbone."""
+
+    name: ImageBackbone = Field(
+        default="small_conv",
+        description="small_conv learns most per second on CPUs; the others are torchvision's.",
+    )
+    weights: Path | None = Field(
+        default=None,
+        description="Local state-dict file (.safetensors, or .pth of tensors only); empty trains from scratch.",
+    )
+    width: int = Field(
+        default=32, ge=8, le=256, description="Channels of small_conv's first layer."
+    )
+
+
+class Head(Settings):
+    """MLP from a backbone's output to the embedding."""
+
+    hidden_dims: tuple[int, ...] = Field(
+        default=(512,), description="Hidden widths of the MLP; [] is linear (AVID: 512-512-128)."
+    )
+    embedding_dim: int = Field(
+        default=128, ge=2, le=4096, description="Length of an embedding."
+    )
+
+
+class Encoders(Settings):
+    """Separate encoders per kind of view."""
+
+    image: Backbone = Field(default=Backbone(), description="Backbone of frame views.")
+    audio: Backbone = Field(default=Backbone(), description="Backbone of audio views.")
+    head: Head = Field(default=Head(), description="Projection head, one for each encoder.")
+
+
+class Temperature(Settings):
+    """Temperature that divides cosine scores (CLIP's recipe)."""
+
+    initial: float = Field(default=0.07, ge=0.01, le=1.0, description="Start value.")
+    learned: bool = Field(
+        default=True, description="Learned as log_temperature, kept within [0.01, 1]."
+    )
+
+
+class Data(Settings):
+    """How clips are cut, batched and decoded."""
+
+    batch_clips: int = Field(
+        default=64, ge=2, description="Clips in a batch of one process; negatives come from all processes."
+    )
+    clips_per_video: int = Field(
+        default=1,
+        ge=1,
+        description="Clips cut from each video of a batch in one visit; one open serves all of them.",
+    )
+    workers: int = Field(
+        default=1, ge=0, le=256, description="Decoding processes for each training process; 0 decodes in the loop."
+    )
+    decoder: DecoderName = Field(
+        default="pyav", description="pyav is exact everywhere; decord reads only files that prepare proved exact for it."
+    )
+    decoder_fallback: DecoderName | None = Field(
+        default=None, description="Decoder for files that the first one refuses; logged and counted. Empty refuses them."
+    )
+    evaluation_hop_seconds: float = Field(
+        default=1.0, gt=0, description="Distance of evaluation clips in a video, in seconds."
+    )
+    evaluation_clips_per_video: int = Field(
+        default=8, ge=1, description="Evaluation clips of one video, spread evenly."
+    )
+
+    @model_validator(mode="after")
+    def _whole_videos(self) -> "Data":
+        if self.batch_clips % self.clips_per_video:
+            raise ValueError(
+                f"batch_clips ({self.batch_clips}) must be a multiple of clips_per_video ({self.clips_per_video})"
+            )
+        return self
+
+
+class Optimizer(Settings):
+    """AdamW with warm-up and cosine decay."""
+
+    steps: int = Field(default=1000, ge=1, description="Optimizer steps.")
+    learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Peak learning rate.")
+    final_learning_rate: float = Field(
+        default=1e-6, ge=0, description="Learning rate at the last step (EquiAV: 1e-6)."
+    )
+    warmup_fraction: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of the steps with a rising rate (EquiAV: 10 %)."
+    )
+    weight_decay: float = Field(
+        default=1e-4, ge=0, description="Decoupled weight decay of matrices; none on biases and norms."
+    )
+    max_gradient_norm: float = Field(
+        default=5.0, gt=0, description="Gradients are scaled down to this norm."
+    )
+    accumulation_steps: int = Field(
+        default=1, ge=1, description="Batches of one optimizer step; each has its own negatives."
+    )
+    precision: Precision = Field(
+        default="by_device", description="by_device: bf16 on GPUs that have it, fp16 on older ones, fp32 on CPUs."
+    )
+
+
+class Logging(Settings):
+    """What the run folder records, and when."""
+
+    log_every_steps: int = Field(default=10, ge=1, description="Steps between two scalars.")
+    evaluate_every_steps: int = Field(
+        default=200, ge=1, description="Steps between two evaluations on the valid split."
+    )
+    evaluate_clips: int = Field(
+        default=256, ge=2, description="At most this many clips in an evaluation of the loop."
+    )
+    checkpoint_every_steps: int = Field(
+        default=200, ge=1, description="Steps between two checkpoints."
+    )
+    keep_checkpoints: int = Field(
+        default=2, ge=1, description="Newest checkpoints kept beside the best one."
+    )

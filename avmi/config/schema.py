@@ -1,0 +1,69 @@
+"""YAML → the typed configuration of each verb that takes one: pretrain and finetune."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from avmi.config.base import Settings
+from avmi.config.parts import (
+    Data,
+    Encoders,
+    ImageInput,
+    Logging,
+    LogMel,
+    Optimizer,
+    Temperature,
+)
+from avmi.config.views import BoundName, Negatives, PairSettings, View
+
+PairChoice = Literal["cross_modal", "all"]
+
+
+class PretrainConfig(Settings):
+    """Everything that `avmi pretrain` is told."""
+
+    corpus: Path = Field(description="Folder that `avmi prepare` wrote.")
+    run: Path = Field(description="Run folder to write; must be new, empty, or resumed.")
+    seed: int = Field(default=0, ge=0, description="Fixes weights, clip choice and augmentation.")
+    views: dict[str, View] = Field(min_length=2, description="Views by name.")
+    pairs: PairChoice | tuple[PairSettings, ...] = Field(
+        default="cross_modal", description="View pairs: cross_modal, all, or a list."
+    )
+    bound: BoundName = Field(default="info_nce", description="Bound on the MI of every pair.")
+    negatives: tuple[Negatives, ...] = Field(
+        default=("other_videos",),
+        min_length=1,
+        description="Where negatives come from; other_videos masks out clips of the same video.",
+    )
+    image: ImageInput = Field(default=ImageInput(), description="How pictures enter.")
+    log_mel: LogMel = Field(default=LogMel(), description="How sound enters.")
+    encoders: Encoders = Field(default=Encoders(), description="Backbones and heads.")
+    temperature: Temperature = Field(default=Temperature(), description="Scale of the scores.")
+    data: Data = Field(default=Data(), description="Clips, batches, decoding.")
+    optimizer: Optimizer = Field(default=Optimizer(), description="AdamW and its schedule.")
+    logging: Logging = Field(default=Logging(), description="Scalars, evaluations, checkpoints.")
+
+
+class FinetuneConfig(Settings):
+    """Everything that `avmi finetune` is told."""
+
+    checkpoint: Path = Field(description="Checkpoint or run folder of `avmi pretrain`.")
+    corpus: Path = Field(description="Folder that `avmi prepare` wrote, with labels.")
+    run: Path = Field(description="Run folder to write; must be new, empty, or resumed.")
+    seed: int = Field(default=0, ge=0, description="Fixes the head's weights and clip choice.")
+    view: Literal["image", "audio", "both"] = Field(
+        default="both", description="Encoder or encoders that classify; both joins their features."
+    )
+    train: Literal["head", "all"] = Field(
+        default="all",
+        description="head: linear probe on frozen features; all: full fine-tuning of the encoder too.",
+    )
+    initialize: Literal["checkpoint", "random"] = Field(
+        default="checkpoint", description="random trains the same architecture from scratch."
+    )
+    data: Data = Field(default=Data(), description="Clips, batches, decoding.")
+    optimizer: Optimizer = Field(
+        default=Optimizer(steps=300, learning_rate=3e-4), description="AdamW and its schedule."
+    )
+    logging: Logging = Field(default=Logging(), description="Scalars, evaluations, checkpoints.")
