@@ -14,6 +14,7 @@ from typing import Protocol, Self
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from avmi.corpus.manifest import Video
 from avmi.corpus.plan import ClipSpec
 from avmi.errors import DecodeError
 
@@ -91,6 +92,9 @@ class Decoder(Protocol):
 
     name: str
 
-    def open(self, path: Path, *, video: "object | None" = None) -> Reader:
-        """Open a file; raises `DecodeError` when it cannot, or when this backend is not exact for it."""
+    def open(self, path: Path, *, video: Video | None) -> Reader:
+        """Open a file, about which the manifest says `video` (None: nothing is known).
+
+        Raises `DecodeError` when the file cannot be opened, or when this backend is not exact for it.
+        """
         ...
