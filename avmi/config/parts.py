@@ -1,9 +1,9 @@
 """YAML → typed settings of the parts that several verbs share: inputs, encoders, data, optimizer."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from avmi.config.base import Settings
 
@@ -25,29 +25,25 @@ DecoderName = Literal["pyav", "decord"]
 class ImageInput(Settings):
     """How pictures enter the encoders."""
 
-    size_px: int = Field(
-        default=224, ge=32, le=1024, description="Side of the square picture, in pixels."
+    size_px: int = Field(default=224, ge=32, le=1024, description="Side of the square picture, in pixels.")
+    fit: Literal["crop", "squash"] = Field(
+        default="crop",
+        description="crop keeps the aspect ratio and the middle; squash keeps the whole picture.",
     )
 
 
 class LogMel(Settings):
     """Log-mel spectrogram of a mono waveform (25/10 ms Hann, as CAV-MAE and AST use)."""
 
-    sample_rate_hz: int = Field(
-        default=16000, ge=4000, le=96000, description="Rate after resampling, in Hz."
-    )
-    stft_window_seconds: float = Field(
-        default=0.025, gt=0, le=0.5, description="STFT window, in seconds."
-    )
+    sample_rate_hz: int = Field(default=16000, ge=4000, le=96000, description="Rate after resampling, in Hz.")
+    stft_window_seconds: float = Field(default=0.025, gt=0, le=0.5, description="STFT window, in seconds.")
     stft_hop_seconds: float = Field(
         default=0.010, gt=0, le=0.5, description="Distance of time bins, in seconds."
     )
     mel_bins: int = Field(default=64, ge=8, le=256, description="Mel bins.")
     f_min_hz: float = Field(default=20.0, ge=0, description="Lower edge of the mel bank, in Hz.")
     f_max_hz: float = Field(default=8000.0, gt=0, description="Upper edge of the mel bank, in Hz.")
-    floor: float = Field(
-        default=1e-6, gt=0, description="Added to the mel power before the logarithm."
-    )
+    floor: float = Field(default=1e-6, gt=0, description="Added to the mel power before the logarithm.")
 
     @model_validator(mode="after")
     def _band_is_below_nyquist(self) -> "LogMel":
@@ -78,22 +74,23 @@ class Backbone(Settings):
     )
     weights: Path | None = Field(
         default=None,
-        description="Local state-dict file (.safetensors, or .pth of tensors only); empty trains from scratch.",
+        description="Local state-dict file (.safetensors, or .pth of tensors only); none trains from scratch.",
     )
-    width: int = Field(
-        default=32, ge=8, le=256, description="Channels of small_conv's first layer."
-    )
+    width: int = Field(default=32, ge=8, le=256, description="Channels of small_conv's first layer.")
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _none_is_no_file(cls, value: object) -> object:
+        return None if value == "none" else value
 
 
 class Head(Settings):
     """MLP from a backbone's output to the embedding."""
 
-    hidden_dims: tuple[int, ...] = Field(
+    hidden_dims: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(512,), description="Hidden widths of the MLP; [] is linear (AVID: 512-512-128)."
     )
-    embedding_dim: int = Field(
-        default=128, ge=2, le=4096, description="Length of an embedding."
-    )
+    embedding_dim: int = Field(default=128, ge=2, le=4096, description="Length of an embedding.")
 
 
 class Encoders(Settings):
@@ -108,9 +105,7 @@ class Temperature(Settings):
     """Temperature that divides cosine scores (CLIP's recipe)."""
 
     initial: float = Field(default=0.07, ge=0.01, le=1.0, description="Start value.")
-    learned: bool = Field(
-        default=True, description="Learned as log_temperature, kept within [0.01, 1]."
-    )
+    learned: bool = Field(default=True, description="Learned as log_temperature, kept within [0.01, 1].")
 
 
 class Data(Settings):
@@ -125,13 +120,18 @@ class Data(Settings):
         description="Clips cut from each video of a batch in one visit; one open serves all of them.",
     )
     workers: int = Field(
-        default=1, ge=0, le=256, description="Decoding processes for each training process; 0 decodes in the loop."
+        default=1,
+        ge=0,
+        le=256,
+        description="Decoding processes for each training process; 0 decodes in the loop.",
     )
     decoder: DecoderName = Field(
-        default="pyav", description="pyav is exact everywhere; decord reads only files that prepare proved exact for it."
+        default="pyav",
+        description="pyav is exact everywhere; decord reads only files that prepare proved exact for it.",
     )
     decoder_fallback: DecoderName | None = Field(
-        default=None, description="Decoder for files that the first one refuses; logged and counted. Empty refuses them."
+        default=None,
+        description="Decoder for files that the first one refuses; logged and counted. Empty refuses them.",
     )
     evaluation_hop_seconds: float = Field(
         default=1.0, gt=0, description="Distance of evaluation clips in a video, in seconds."
@@ -163,14 +163,13 @@ class Optimizer(Settings):
     weight_decay: float = Field(
         default=1e-4, ge=0, description="Decoupled weight decay of matrices; none on biases and norms."
     )
-    max_gradient_norm: float = Field(
-        default=5.0, gt=0, description="Gradients are scaled down to this norm."
-    )
+    max_gradient_norm: float = Field(default=5.0, gt=0, description="Gradients are scaled down to this norm.")
     accumulation_steps: int = Field(
         default=1, ge=1, description="Batches of one optimizer step; each has its own negatives."
     )
     precision: Precision = Field(
-        default="by_device", description="by_device: bf16 on GPUs that have it, fp16 on older ones, fp32 on CPUs."
+        default="by_device",
+        description="by_device: bf16 on GPUs that have it, fp16 on older ones, fp32 on CPUs.",
     )
 
 
@@ -184,9 +183,5 @@ class Logging(Settings):
     evaluate_clips: int = Field(
         default=256, ge=2, description="At most this many clips in an evaluation of the loop."
     )
-    checkpoint_every_steps: int = Field(
-        default=200, ge=1, description="Steps between two checkpoints."
-    )
-    keep_checkpoints: int = Field(
-        default=2, ge=1, description="Newest checkpoints kept beside the best one."
-    )
+    checkpoint_every_steps: int = Field(default=200, ge=1, description="Steps between two checkpoints.")
+    keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept beside the best one.")

@@ -25,7 +25,7 @@ class PretrainConfig(Settings):
 
     corpus: Path = Field(description="Folder that `avmi prepare` wrote.")
     run: Path = Field(description="Run folder to write; must be new, empty, or resumed.")
-    seed: int = Field(default=0, ge=0, description="Fixes weights, clip choice and augmentation.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Fixes weights, clip choice and augmentation.")
     views: dict[str, View] = Field(min_length=2, description="Views by name.")
     pairs: PairChoice | tuple[PairSettings, ...] = Field(
         default="cross_modal", description="View pairs: cross_modal, all, or a list."
@@ -51,7 +51,7 @@ class FinetuneConfig(Settings):
     checkpoint: Path = Field(description="Checkpoint or run folder of `avmi pretrain`.")
     corpus: Path = Field(description="Folder that `avmi prepare` wrote, with labels.")
     run: Path = Field(description="Run folder to write; must be new, empty, or resumed.")
-    seed: int = Field(default=0, ge=0, description="Fixes the head's weights and clip choice.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Fixes the head's weights and clip choice.")
     view: Literal["image", "audio", "both"] = Field(
         default="both", description="Encoder or encoders that classify; both joins their features."
     )

@@ -15,7 +15,7 @@ Augmentation = Literal["none", "light", "strong"]
 class FrameView(Settings):
     """One picture of the clip, or a short stack of pictures (motion)."""
 
-    kind: Literal["frame"]
+    kind: Literal["frame"] = Field(description="A view of the picture.")
     at_seconds: float = Field(
         default=0.0, ge=-3600, le=3600, description="Offset from the clip's anchor, in seconds."
     )
@@ -48,9 +48,7 @@ class FrameView(Settings):
     def frame_offsets_seconds(self) -> tuple[float, ...]:
         """Offsets of all stacked pictures from the anchor, in seconds, ascending."""
         middle = (self.frames - 1) / 2
-        return tuple(
-            self.at_seconds + (i - middle) * self.spacing_seconds for i in range(self.frames)
-        )
+        return tuple(self.at_seconds + (i - middle) * self.spacing_seconds for i in range(self.frames))
 
     @property
     def extent_seconds(self) -> tuple[float, float]:
@@ -61,7 +59,7 @@ class FrameView(Settings):
 class AudioView(Settings):
     """The log-mel spectrogram of one window of sound."""
 
-    kind: Literal["audio"]
+    kind: Literal["audio"] = Field(description="A view of the sound.")
     at_seconds: float = Field(
         default=0.0,
         ge=-3600,
@@ -94,7 +92,7 @@ class AudioView(Settings):
 class FeatureView(Settings):
     """Features of another view's encoder, taken at a named layer."""
 
-    kind: Literal["feature"]
+    kind: Literal["feature"] = Field(description="A view from inside an encoder.")
     of: str = Field(description="Name of the frame or audio view whose encoder is tapped.")
     layer: str = Field(description="Layer of that encoder, for example layer3 or output.")
 

@@ -90,6 +90,25 @@ def spread_anchors(interval: Interval, *, hop_seconds: float, most: int) -> tupl
     return tuple(min(high, low + i * hop) for i in range(count))
 
 
+def evaluation_clips(
+    videos: Iterable[Video],
+    views: Mapping[str, SignalView],
+    *,
+    required: Sequence[str],
+    hop_seconds: float,
+    most_per_video: int,
+) -> tuple[ClipSpec, ...]:
+    """List fixed clips of every video that reaches all `required` views, spread over its length."""
+    specs = []
+    for video in videos:
+        interval = anchors_of_all(video, [views[name] for name in required])
+        if interval is None:
+            continue
+        for anchor in spread_anchors(interval, hop_seconds=hop_seconds, most=most_per_video):
+            specs.append(cut(video, views, anchor))
+    return tuple(specs)
+
+
 def cut(video: Video, views: Mapping[str, SignalView], anchor_seconds: float) -> ClipSpec:
     """List what the views that the video reaches at this anchor need."""
     present, frame_seconds, windows = [], set(), []

@@ -44,6 +44,10 @@ class Waveform:
         """Cut the samples between two times; raises `DecodeError` when they are not all there."""
         first = round((start_seconds - self.start_seconds) * self.sample_rate_hz)
         count = round((end_seconds - start_seconds) * self.sample_rate_hz)
+        # Start and length are rounded apart: together they may overshoot by the one sample in between.
+        last_place = len(self.samples) - count
+        if first == -1 or first == last_place + 1:
+            first = min(max(first, 0), last_place)
         if first < 0 or first + count > len(self.samples):
             raise DecodeError(
                 f"sound from {start_seconds:.3f} to {end_seconds:.3f} s is not within "
@@ -98,3 +102,36 @@ class Decoder(Protocol):
         Raises `DecodeError` when the file cannot be opened, or when this backend is not exact for it.
         """
         ...
+
+
+def decode_clips(
+    specs: Sequence[ClipSpec],
+    path: Path,
+    *,
+    decoder: Decoder,
+    sample_rate_hz: int,
+    short_side_px: int | None,
+) -> list[Clip]:
+    """Cut several clips out of one video: opened once, all pictures in one pass; in the specs' order.
+
+    A clip does not depend on the others that are cut with it. Raises `DecodeError` when one of them
+    cannot be cut.
+    """
+    if not specs:
+        return []
+    if len({spec.video.path for spec in specs}) > 1:
+        raise ValueError("decode_clips cuts the clips of one video at a time")
+    with decoder.open(path, video=specs[0].video) as reader:
+        waveforms = {}  # sound first and ascending: what is decoded once serves every window
+        for interval in sorted({spec.audio_seconds for spec in specs if spec.audio_seconds}):
+            waveforms[interval] = reader.audio(*interval, sample_rate_hz=sample_rate_hz)
+        times = sorted({seconds for spec in specs for seconds in spec.frame_seconds})
+        pictures = reader.frames(times, short_side_px=short_side_px)
+    place = {seconds: i for i, seconds in enumerate(times)}
+    clips = []
+    for spec in specs:
+        rows = [place[seconds] for seconds in spec.frame_seconds]
+        frames = Frames(pictures.pixels[rows], pictures.times_seconds[rows])
+        waveform = waveforms[spec.audio_seconds] if spec.audio_seconds else None
+        clips.append(Clip(spec, frames, waveform))
+    return clips

@@ -1,0 +1,22 @@
+"""Embeddings with the clips they come from → a searchable index: query vectors in, ranked hits out."""
+
+from avmi.index.exact import Hit, Index, IndexInfo, write_index
+from avmi.index.table import (
+    EmbeddingRow,
+    EmbeddingTable,
+    Provenance,
+    read_embeddings,
+    write_embeddings,
+)
+
+__all__ = [
+    "EmbeddingRow",
+    "EmbeddingTable",
+    "Hit",
+    "Index",
+    "IndexInfo",
+    "Provenance",
+    "read_embeddings",
+    "write_embeddings",
+    "write_index",
+]

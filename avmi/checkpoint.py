@@ -1,0 +1,202 @@
+"""Encoders with their configuration ↔ a checkpoint folder that rebuilds them and the preprocessing.
+
+A checkpoint is a folder: weights.safetensors (the encoders, constants of the preprocessing among
+them), config.yaml (the resolved pretraining configuration), meta.json (versions, step, hash of the
+weights, metrics), train_videos.txt (ids of the videos it was trained on). Nothing in it is code.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from avmi.config.load import dump_config, load_config
+from avmi.config.schema import PretrainConfig
+from avmi.errors import CheckpointError
+from avmi.models.encoders import Encoders, LogMelStatistics
+from avmi.types import StrPath
+
+FORMAT_VERSION = 1
+WEIGHTS_FILE, CONFIG_FILE, META_FILE = "weights.safetensors", "config.yaml", "meta.json"
+TRAIN_VIDEOS_FILE = "train_videos.txt"
+STEP_FOLDER = re.compile(r"step_\d{8}")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Encoders as they were trained, and what is known of them."""
+
+    encoders: Encoders
+    config: PretrainConfig
+    folder: Path
+    model_hash: str  # sha256 of the weights file
+    step: int
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    train_videos: frozenset[str] = frozenset()
+
+
+def save_checkpoint(
+    folder: StrPath,
+    encoders: Encoders,
+    *,
+    config: PretrainConfig,
+    step: int,
+    metrics: Mapping[str, Any],
+    train_videos: Iterable[str],
+    write_more: Callable[[Path], None] | None = None,
+) -> str:
+    """Write a checkpoint folder whole or not at all, and return the model's hash.
+
+    `write_more` may add files before the folder gets its name (a training state).
+    """
+    folder = Path(folder)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        save_file(tensors_of(encoders), temporary / WEIGHTS_FILE)
+        model_hash = sha256_of(temporary / WEIGHTS_FILE)
+        (temporary / CONFIG_FILE).write_text(dump_config(config), encoding="utf-8")
+        (temporary / TRAIN_VIDEOS_FILE).write_text("".join(f"{v}\n" for v in sorted(train_videos)))
+        if write_more is not None:
+            write_more(temporary)
+        meta = {
+            "format_version": FORMAT_VERSION,
+            "model_hash": model_hash,
+            "step": step,
+            "metrics": dict(metrics),
+        }
+        (temporary / META_FILE).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+        _sync(temporary)
+        replace_folder(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return model_hash
+
+
+def load_checkpoint(path: StrPath) -> Checkpoint:
+    """Rebuild the encoders of a checkpoint folder, or of a run folder's best (else last) checkpoint.
+
+    Raises `CheckpointError` when it is missing, broken, or was written by another version.
+    """
+    folder = find_checkpoint(path)
+    meta = read_meta(folder)
+    weights = folder / WEIGHTS_FILE
+    if not weights.is_file() or sha256_of(weights) != meta["model_hash"]:
+        raise CheckpointError(
+            f"{weights} is missing or damaged (its hash is not the one in {META_FILE}): "
+            "use another checkpoint of the run"
+        )
+    config = load_config(folder / CONFIG_FILE, [], schema=PretrainConfig)
+    settings = config.encoders.model_copy(
+        update={
+            "image": config.encoders.image.model_copy(update={"weights": None}),
+            "audio": config.encoders.audio.model_copy(update={"weights": None}),
+        }
+    )
+    encoders = Encoders(config.views, settings, log_mel=LogMelStatistics(0.0, 1.0))
+    load_tensors(encoders, weights)
+    videos = folder / TRAIN_VIDEOS_FILE
+    return Checkpoint(
+        encoders=encoders.eval(),
+        config=config,
+        folder=folder,
+        model_hash=meta["model_hash"],
+        step=meta["step"],
+        metrics=meta["metrics"],
+        train_videos=frozenset(videos.read_text().split()) if videos.is_file() else frozenset(),
+    )
+
+
+def find_checkpoint(path: StrPath) -> Path:
+    """Resolve a checkpoint folder or a run folder to the checkpoint to load."""
+    path = Path(path)
+    if (path / META_FILE).is_file():
+        return path
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no such checkpoint or run folder")
+    best = path / "best.txt"
+    if best.is_file() and (path / "checkpoints" / best.read_text().strip() / META_FILE).is_file():
+        return path / "checkpoints" / best.read_text().strip()
+    found = step_folders(path)
+    if not found:
+        raise CheckpointError(
+            f"{path} holds no checkpoint: give the run folder of `avmi pretrain`, "
+            f"or a folder with {WEIGHTS_FILE}, {CONFIG_FILE} and {META_FILE}"
+        )
+    return found[-1]
+
+
+def step_folders(run: Path) -> list[Path]:
+    """List the whole checkpoints of a run folder, oldest first."""
+    return sorted(
+        folder
+        for folder in (run / "checkpoints").glob("step_*")
+        if STEP_FOLDER.fullmatch(folder.name) and (folder / META_FILE).is_file()
+    )
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Read and check meta.json; raises `CheckpointError` for another version or a damaged file."""
+    try:
+        meta = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
+        version = meta["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / META_FILE} is not a checkpoint's: {error}") from error
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder} was written in checkpoint format {version}, this avmi reads {FORMAT_VERSION}: "
+            "use the avmi that wrote it, or train again"
+        )
+    if not isinstance(meta.get("model_hash"), str) or not isinstance(meta.get("step"), int):
+        raise CheckpointError(f"{folder / META_FILE} lacks model_hash or step: the file is damaged")
+    return {"metrics": {}, **meta}
+
+
+def load_tensors(module: nn.Module, path: Path) -> None:
+    """Load a safetensors file into a module; names and shapes must be the module's own."""
+    try:
+        module.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise CheckpointError(f"{path} does not fit the model of its config: {error}") from error
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Copy a module's state to contiguous CPU tensors."""
+    return {n: t.detach().cpu().contiguous().clone() for n, t in module.state_dict().items()}
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def replace_folder(temporary: Path, folder: Path) -> None:
+    """Give a finished folder its name, putting aside one that stands there."""
+    if folder.exists():
+        old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
+        folder.rename(old)
+        temporary.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        temporary.rename(folder)
+
+
+def _sync(folder: Path) -> None:
+    """Force the files to the disk, so that the rename never names an empty one."""
+    for path in [*folder.iterdir(), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

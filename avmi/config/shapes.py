@@ -1,0 +1,117 @@
+"""The schema's type expressions → what they allow, in words, and the keys that there are."""
+
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from avmi.config.mistakes import Keys, listed
+
+_WORDS: dict[Any, str] = {bool: "true or false", str: "text", Path: "a path"}
+_NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
+
+
+def bare(kind: Any) -> Any:
+    """Strip `Annotated` and `| None` from a type."""
+    if get_origin(kind) is Annotated:
+        return bare(get_args(kind)[0])
+    members = [m for m in get_args(kind) if m is not type(None)] if is_union(kind) else []
+    return bare(members[0]) if len(members) == 1 else kind
+
+
+def is_union(kind: Any) -> bool:
+    """Tell a union from other types."""
+    return get_origin(kind) in (Union, types.UnionType)
+
+
+def members(kind: Any) -> tuple[Any, ...]:
+    """List the types that a union is made of, None left out; any other type is its only member."""
+    kind = bare(kind)
+    if not is_union(kind):
+        return (kind,)
+    return tuple(member for member in get_args(kind) if member is not type(None))
+
+
+def is_group(kind: Any) -> bool:
+    """Tell whether a type is a group of keys: a configuration class."""
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def is_list(kind: Any) -> bool:
+    """Tell whether a type is written as a list."""
+    return get_origin(kind) is tuple
+
+
+def element(kind: Any, index: int) -> Any:
+    """Give the type of a list's element; that of the last one for a place that the list has not."""
+    kinds = [k for k in get_args(kind) if k is not Ellipsis]
+    return kinds[min(index, len(kinds) - 1)]
+
+
+def tag(group: type[BaseModel]) -> str | None:
+    """Give the `kind` that a view class stands for; None for other groups."""
+    field = group.model_fields.get("kind")
+    return str(get_args(field.annotation)[0]) if field else None
+
+
+def all_keys(group: type[BaseModel], keys: Keys = ()) -> Iterator[Keys]:
+    """List every key of a schema; free names and places in lists stand as <name>."""
+    for name, field in group.model_fields.items():
+        yield (*keys, name)
+        for member in members(field.annotation):
+            if is_group(member):
+                yield from all_keys(member, (*keys, name))
+            elif is_list(member) or get_origin(member) is dict:
+                for inner in members(get_args(member)[0 if is_list(member) else 1]):
+                    if is_group(inner):
+                        yield from all_keys(inner, (*keys, name, "<name>"))
+
+
+def allowed(kind: Any, limits: tuple[Any, ...] = (), unit: str | None = None) -> str:
+    """Say what a type allows: a whole number of pixels from 32 to 1024."""
+    none = ", or null for none" if type(None) in get_args(kind) and is_union(kind) else ""
+    parts = members(kind)
+    if len(parts) > 1 and all(is_group(part) for part in parts):
+        return f"a group with a kind: {listed((tag(p) for p in parts), last='or')}"
+    if len(parts) > 1:
+        return ", or ".join(allowed(part, limits, unit) for part in parts)
+    return _allowed_of_one(parts[0], limits, unit) + none
+
+
+def _allowed_of_one(kind: Any, limits: tuple[Any, ...], unit: str | None) -> str:
+    if kind in _NUMBERS:
+        return _NUMBERS[kind] + (f" of {unit}" if unit else "") + _range(limits)
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if is_group(kind):
+        return f"a group with the keys {listed(kind.model_fields)}"
+    if get_origin(kind) is Literal:
+        return listed(get_args(kind), last="or")
+    if is_list(kind):
+        fixed = Ellipsis not in get_args(kind)
+        count = f" of exactly {len(get_args(kind))}" if fixed else _least(limits)
+        return f"a list{count}, each {allowed(element(kind, 0))}"
+    if get_origin(kind) is dict:
+        return f"a group{_least(limits) or ' of'} names, each {allowed(get_args(kind)[1])}"
+    return str(kind)
+
+
+def _least(limits: tuple[Any, ...]) -> str:
+    least = next((limit.min_length for limit in limits if hasattr(limit, "min_length")), None)
+    return f" of at least {least}" if least else ""
+
+
+def _range(limits: tuple[Any, ...]) -> str:
+    bound = {
+        name: getattr(limit, name)
+        for limit in limits
+        for name in ("ge", "gt", "le", "lt")
+        if getattr(limit, name, None) is not None
+    }
+    if "ge" in bound and "le" in bound:
+        return f" from {bound['ge']:.12g} to {bound['le']:.12g}"
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    said = [f"{words[name]} {value:.12g}" for name, value in bound.items()]
+    return f", {listed(said)}" if said else ""

@@ -1,0 +1,71 @@
+"""A file that FFmpeg does not open → a `DecodeError` that says what it is instead: text, a torso, damaged."""
+
+import string
+from pathlib import Path
+
+from avmi.errors import DecodeError
+
+_MP4_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp", b"moof"}
+_TEXT = set(string.printable.encode())
+
+
+def not_opened(path: Path, head: bytes, error: Exception) -> DecodeError:
+    """Say why a file cannot be opened; `head` are its first bytes."""
+    kind = _container_kind(head)
+    if kind == "MP4":
+        missing = _missing_of_mp4(path)
+        if missing:
+            return DecodeError(missing, reason="truncated")
+    if kind and path.stat().st_size < 4096:
+        return DecodeError(
+            f"begins like {kind} but ends after {path.stat().st_size} bytes", reason="truncated"
+        )
+    if kind:
+        return DecodeError(f"begins like {kind} but cannot be opened: {error}")
+    if head and all(byte in _TEXT for byte in head):
+        return DecodeError(f"text, not a video: it begins {head[:32].decode()!r}", reason="not_media")
+    if not any(head):
+        return DecodeError("begins with zero bytes: an unfinished download, or no video", reason="not_media")
+    return DecodeError("no container that FFmpeg knows", reason="not_media")
+
+
+def _container_kind(head: bytes) -> str:
+    """Name the container whose signature the first bytes are; "" for none."""
+    if head[4:8] in _MP4_BOXES:
+        return "MP4"
+    if head[:4] == b"RIFF" and head[8:11] == b"AVI":
+        return "AVI"
+    signatures = {
+        b"\x1a\x45\xdf\xa3": "Matroska",
+        b"FLV\x01": "FLV",
+        b"OggS": "Ogg",
+        b"\x00\x00\x01\xba": "MPEG-PS",
+        b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "ASF",
+    }
+    return next((name for signature, name in signatures.items() if head.startswith(signature)), "")
+
+
+def _missing_of_mp4(path: Path) -> str:
+    """Walk an MP4's outermost boxes; say what is missing when the file ends before them."""
+    size, at, names = path.stat().st_size, 0, []
+    with path.open("rb") as file:
+        while at + 8 <= size:
+            file.seek(at)
+            header = file.read(16)
+            length, name = int.from_bytes(header[:4], "big"), header[4:8]
+            if length == 1:  # a 64-bit length follows the name
+                length = int.from_bytes(header[8:16], "big")
+            names.append(name)
+            if length == 0:  # up to the end of the file
+                break
+            if length < 8:
+                return ""
+            if at + length > size:
+                return (
+                    f"its {name.decode('latin-1')!r} part should have {length:,} bytes, "
+                    f"but the file ends after {size - at:,} of them"
+                )
+            at += length
+    if b"moov" not in names:
+        return "its index ('moov', written last) is missing: recording or copying was cut off"
+    return ""

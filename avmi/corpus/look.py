@@ -1,0 +1,181 @@
+"""An open video and its packets' timestamps → what its pictures look like: size, rotation, moving or still.
+
+Decodes as little as answers that: keyframes near a quarter, half and three quarters, and the run from the
+last keyframe to the end. Where a keyframe does not lead to the picture that the packets promise, everything
+is decoded, and the decoded pictures' times take the place of the packets'.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from jaxtyping import Float, Int64, UInt8
+
+from avmi.corpus.measure import are_still, cells_of
+from avmi.errors import DecodeError
+
+_PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of the length at which pictures are looked at
+_NEAR = 1 / 8  # a keyframe this near (as a share of the length) stands for the place
+_SLACK_PICTURES = 16  # H.264 allows that many pictures that no other refers to, which are not decoded
+_LEAST_SHARE = 0.8  # of the pictures must decode; VP8 keeps up to one packet in 7 invisible on purpose
+_SIDE_PX = 256
+# Pixel formats whose first plane is 8-bit brightness.
+_LUMA_FIRST = {"gray", "nv12"} | {f"yuv{j}{s}p" for j in ("", "j") for s in (420, 422, 444, 411, 440)}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the pictures show; `shown` replaces the packets' timestamps and durations where they were wrong."""
+
+    width_px: int  # upright
+    height_px: int
+    rotation_degrees: int
+    is_still: bool
+    shown: tuple[Int64[np.ndarray, "pictures"], Int64[np.ndarray, "pictures"]] | None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    pts: int
+    width_px: int
+    height_px: int
+    rotation_degrees: int
+    cells: Float[np.ndarray, "rows columns"]
+
+
+@dataclass(frozen=True)
+class _Target:
+    key: int  # where to begin decoding
+    until: int  # the picture wanted
+
+
+def look(
+    path: Path,
+    container: InputContainer,
+    video: av.VideoStream,
+    *,
+    pts: Int64[np.ndarray, "pictures"],
+    keyframes: Sequence[int],
+) -> Look:
+    """Decode a handful of pictures; `pts` are the shown packets' in ascending order, in ticks.
+
+    Raises `DecodeError` (decode_error, bad_timestamps) when pictures at the start, in the middle or at
+    the end do not come out.
+    """
+    seen = _from_keyframes(container, video, pts, keyframes) if keyframes else None
+    if seen is not None:
+        return _look(seen, shown=None)
+    with av.open(str(path.absolute()), metadata_errors="replace") as again:
+        return _from_all(again, again.streams[video.index], pts)
+
+
+def _look(seen: Sequence[_Seen], *, shown: tuple[np.ndarray, np.ndarray] | None) -> Look:
+    first = seen[0]
+    width, height = first.width_px, first.height_px
+    if first.rotation_degrees % 180:
+        width, height = height, width
+    return Look(width, height, first.rotation_degrees, are_still([s.cells for s in seen]), shown)
+
+
+def _from_keyframes(
+    container: InputContainer, video: av.VideoStream, pts: np.ndarray, keyframes: Sequence[int]
+) -> list[_Seen] | None:
+    """Pictures at `_PLACES`; None when one of them is not where the packets say."""
+    slack = _SLACK_PICTURES * max(1, (int(pts[-1]) - int(pts[0])) // max(1, len(pts) - 1))
+    video.codec_context.skip_frame = "NONREF"
+    seen: list[_Seen] = []
+    run: Iterator[av.VideoFrame] = iter(())
+    begun_at = None
+    for target in _targets(pts, keyframes):
+        if begun_at != target.key:
+            try:
+                container.seek(target.key, stream=video)
+            except av.FFmpegError:
+                return None
+            begun_at, run = target.key, _intact(container, video)
+        last = None
+        for frame in run:
+            if last is not None and frame.pts <= last.pts:
+                return None
+            last = frame
+            if frame.pts >= target.until:
+                break
+        if last is None:
+            if seen and seen[-1].pts >= target.until:
+                continue  # the run before went past it
+            return None
+        if abs(last.pts - target.until) > slack:
+            return None
+        seen.append(_see(last))
+    return seen
+
+
+def _targets(pts: np.ndarray, keyframes: Sequence[int]) -> Iterator[_Target]:
+    first, last = int(pts[0]), int(pts[-1])
+    keys = np.sort(np.array(keyframes))
+    shown_keys = keys[np.isin(keys, pts)]
+    for place in _PLACES:
+        wanted = int(pts[np.searchsorted(pts, first + place * (last - first))])
+        if place < 1 and len(shown_keys):
+            nearest = int(shown_keys[np.argmin(np.abs(shown_keys - wanted))])
+            if abs(nearest - wanted) <= _NEAR * (last - first) and (place > 0 or nearest == first):
+                yield _Target(nearest, nearest)
+                continue
+        before = keys[keys <= wanted]
+        yield _Target(int(before[-1] if len(before) else keys[0]), wanted)
+
+
+def _intact(container: InputContainer, video: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """Decode from here on; pass over damaged packets, and pictures that are not whole or have no time."""
+    for packet in container.demux(video):
+        try:
+            frames = packet.decode()
+        except (av.FFmpegError, ValueError):
+            continue
+        yield from (f for f in frames if f.pts is not None and not f.is_corrupt)
+
+
+def _from_all(container: InputContainer, video: av.VideoStream, pts: np.ndarray) -> Look:
+    """Decode every picture, keep those at `_PLACES`, and take the decoded times for the truth."""
+    video.codec_context.thread_count = 1
+    first, last = int(pts[0]), int(pts[-1])
+    wanted = [first + place * (last - first) for place in _PLACES]
+    seen: list[_Seen] = []
+    shown: list[tuple[int, int]] = []
+    for frame in _intact(container, video):
+        if shown and frame.pts <= shown[-1][0]:
+            raise DecodeError("its pictures' timestamps are out of order", reason="bad_timestamps")
+        shown.append((frame.pts, frame.duration or 0))
+        if len(seen) < len(wanted) and frame.pts >= wanted[len(seen)]:
+            seen.append(_see(frame))
+    if len(shown) < _LEAST_SHARE * len(pts):
+        raise DecodeError(f"only {len(shown)} of {len(pts)} pictures can be decoded")
+    slack = _SLACK_PICTURES * max(1, (last - first) // max(1, len(pts) - 1))
+    if len(seen) < len(wanted) - 1 or any(s.pts - w > slack for s, w in zip(seen, wanted, strict=False)):
+        raise DecodeError("pictures in the middle or at the end cannot be decoded")
+    times, durations = np.array(shown, dtype=np.int64).T
+    return _look(seen, shown=(times, durations))
+
+
+def _see(frame: av.VideoFrame) -> _Seen:
+    return _Seen(
+        pts=frame.pts,
+        width_px=frame.width,
+        height_px=frame.height,
+        # FFmpeg gives the counter-clockwise turn of the display matrix.
+        rotation_degrees=-round(frame.rotation / 90) * 90 % 360,
+        cells=cells_of(_grey(frame)),
+    )
+
+
+def _grey(frame: av.VideoFrame) -> UInt8[np.ndarray, "rows columns"]:
+    """Brightness of the picture, thinned out to about `_SIDE_PX` a side."""
+    if frame.format.name not in _LUMA_FIRST:
+        frame = frame.reformat(format="gray")
+    luma = frame.planes[0]  # read in place: converting would cost more than decoding
+    rows = np.frombuffer(luma, np.uint8).reshape(-1, luma.line_size)[: frame.height, : frame.width]
+    steps = [max(1, -(-side // _SIDE_PX)) for side in rows.shape]
+    return np.array(rows[:: steps[0], :: steps[1]])

@@ -1,0 +1,137 @@
+"""A path that `prepare` proved exact → pictures through decord, sound through PyAV.
+
+decord gives wrong pictures for late starts, edit lists and more, hangs on MPEG-TS, and its sound is
+1–24 ms off: hence the proof (`exactness.py`), the refusal of every other file, and PyAV for the sound.
+It decodes ahead into memory (some 300 MB for 720p) until the reader is closed, and must be opened in
+the process that uses it: a reader made before a fork hangs.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+from PIL import Image
+
+from avmi.corpus.manifest import Video
+from avmi.decode.clip import Frames, Waveform
+from avmi.decode.pictures import LARGEST_ROUNDING_SECONDS
+from avmi.decode.pyav import PyAvReader, scaled_size
+from avmi.errors import DecodeError
+
+
+def open_decord(path: Path) -> Any:
+    """Open a file with one decoding thread; raises `DecodeError` when decord cannot."""
+    import decord
+
+    try:
+        return decord.VideoReader(str(path.absolute()), ctx=decord.cpu(0), num_threads=1)
+    except (RuntimeError, AssertionError, UnicodeError) as error:  # DECORDError is a RuntimeError
+        raise DecodeError(f"decord cannot open {path}: {_first_line(error)}", reason="open_failed") from error
+
+
+def picture_intervals(reader: Any) -> Float64[np.ndarray, "frames 2"]:
+    """When each of a decord reader's pictures comes and goes, in seconds."""
+    return np.asarray(reader.get_frame_timestamp(range(len(reader))), dtype=np.float64)
+
+
+class DecordReader:
+    """One video, opened with decord; nothing but exact files gets here."""
+
+    def __init__(self, path: Path, *, video: Video) -> None:
+        self._path, self._video = path, video
+        self._reader = open_decord(path)
+        self._intervals = picture_intervals(self._reader)
+        self._sound: PyAvReader | None = None
+
+    def frames(self, at_seconds: Sequence[float], *, short_side_px: int | None) -> Frames:
+        """Pictures on the screen at these ascending times; see `Reader.frames`."""
+        if list(at_seconds) != sorted(at_seconds):
+            raise ValueError(f"times must ascend, got {list(at_seconds)}")
+        if not at_seconds:
+            return Frames(np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0))
+        wanted, starts = np.array(at_seconds), self._intervals[:, 0]
+        # Times are single precision here: beyond 2^13 s their rounding is more than a clock's.
+        slack = max(LARGEST_ROUNDING_SECONDS, float(np.spacing(np.float32(starts[-1]))))
+        places = np.searchsorted(starts, wanted + min(slack, self._half_shortest()), side="right") - 1
+        if places[0] < 0:
+            raise DecodeError(
+                f"{self._path}: no picture at {wanted[0]:.3f} s, the first comes at {starts[0]:.3f} s",
+                reason="before_start",
+            )
+        if wanted[-1] >= self._video.video_end_seconds:
+            raise DecodeError(
+                f"{self._path}: no picture at {wanted[-1]:.3f} s, "
+                f"the last goes at {self._video.video_end_seconds:.3f} s",
+                reason="past_end",
+            )
+        return Frames(self._pixels(places, short_side_px), starts[places])
+
+    def _half_shortest(self) -> float:
+        steps = np.diff(self._intervals[:, 0])
+        return float(steps.min()) / 2 if len(steps) else LARGEST_ROUNDING_SECONDS
+
+    def _pixels(
+        self, places: np.ndarray, short_side_px: int | None
+    ) -> UInt8[np.ndarray, "frames height width 3"]:
+        try:
+            pixels = self._reader.get_batch(places).asnumpy()
+        except RuntimeError as error:
+            raise DecodeError(
+                f"decord cannot read {self._path}: {_first_line(error)}", reason="damaged"
+            ) from error
+        height, width = pixels.shape[1:3]
+        size = scaled_size(width, height, short_side_px=short_side_px)
+        if size == (width, height):
+            return np.asarray(pixels, dtype=np.uint8)
+        way = Image.Resampling.BOX if size[0] < width else Image.Resampling.BILINEAR
+        return np.stack([np.asarray(Image.fromarray(p).resize(size, way)) for p in pixels])
+
+    def audio(self, start_seconds: float, end_seconds: float, *, sample_rate_hz: int) -> Waveform:
+        """Mono sound of this interval, by PyAV; see `Reader.audio`."""
+        if self._sound is None:
+            self._sound = PyAvReader(self._path, video=self._video)
+        return self._sound.audio(start_seconds, end_seconds, sample_rate_hz=sample_rate_hz)
+
+    def close(self) -> None:
+        """Release the file and what was decoded ahead."""
+        self._reader = None
+        if self._sound is not None:
+            self._sound.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class DecordDecoder:
+    """decord, for the files of a manifest that are proved exact for it."""
+
+    name: str = "decord"
+
+    def open(self, path: Path, *, video: Video | None) -> DecordReader:
+        """Open a file; raises `DecodeError` ("decord_inexact") unless the manifest says that it is exact."""
+        if video is None:
+            raise DecodeError(
+                f"decord is not proved exact for {path}: run `avmi prepare` on it, or use the decoder pyav",
+                reason="decord_inexact",
+            )
+        if not video.decord_exact:
+            raise DecodeError(
+                f"decord is not exact for {path} ({video.decord_reason}): use the decoder pyav",
+                reason="decord_inexact",
+            )
+        return DecordReader(path, video=video)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

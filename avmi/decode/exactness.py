@@ -1,0 +1,141 @@
+"""A video file → whether decord gives its pictures at the times that the container says, or why not.
+
+To be called in a child process with a time limit: some files make decord hang or crash. Those that are
+known to are refused before decord sees them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from avmi.decode.decord import open_decord, picture_intervals
+from avmi.decode.opened import OpenedFile
+from avmi.decode.pictures import PictureSource
+from avmi.decode.pyav import upright_rgb
+from avmi.errors import DecodeError
+
+# FFmpeg's first name of the container. Others hang decord (MPEG-TS), or it cannot seek in them (PS, FLV).
+_READABLE_CONTAINERS = ("mov", "matroska", "avi")
+# decord's timestamps are single precision; mkv rounds to milliseconds.
+_TIME_SLACK_SECONDS = 1.01e-3
+# Mean difference of grey levels between two conversions of one picture to RGB stays below 2.
+_SAME_PICTURE_LEVELS = 4.0
+
+
+@dataclass(frozen=True)
+class VideoPackets:
+    """What the packets of a video stream say; `prepare` has read them already."""
+
+    container: str  # FFmpeg's first name of the format
+    times_seconds: tuple[float, ...]  # of the pictures shown, ascending
+    key_seconds: tuple[float, ...]  # of the keyframes among them, ascending
+    has_discarded: bool  # pictures that are decoded and not shown: an edit list
+    rotation_degrees: int
+
+
+def decord_exactness(path: Path, *, packets: VideoPackets | None = None) -> str:
+    """Compare decord with the container's packets and with PyAV's pictures; "" when it is exact.
+
+    Costs a few decoded pictures: the one after the last keyframe, one after a jump back, the first.
+    `packets=None` reads them from the file. Raises `DecodeError` when the file cannot be opened.
+    """
+    file = OpenedFile(path)
+    try:
+        packets = packets or read_packets(file)
+        if reason := _refused_unseen(packets):
+            return reason
+        try:
+            reader = open_decord(path)
+            intervals = picture_intervals(reader)
+        except (DecodeError, RuntimeError) as error:
+            return f"decord fails: {error}"
+        return _times_differ(intervals[:, 0], packets.times_seconds) or _pictures_differ(
+            file, reader, packets
+        )
+    finally:
+        file.close()
+
+
+def read_packets(file: OpenedFile) -> VideoPackets:
+    """Read the timestamps of the video's packets, and one picture for its rotation."""
+    if file.video is None or file.video.time_base is None:
+        raise DecodeError(f"{file.path} has no video stream", reason="no_video")
+    tick = float(file.video.time_base)
+    shown, keys, has_discarded, rotation = [], [], False, None
+    for packet in file.packets(file.video):
+        if rotation is None:
+            rotation = next((-frame.rotation % 360 for frame in packet.decode()), None)
+        if packet.size == 0:
+            continue
+        has_discarded |= packet.is_discard
+        if packet.pts is None:
+            raise DecodeError(f"{file.path}: the pictures have no timestamps", reason="no_timestamps")
+        if not packet.is_discard:
+            shown.append(packet.pts * tick - file.origin_seconds)
+            if packet.is_keyframe:
+                keys.append(shown[-1])
+    return VideoPackets(
+        file.container.format.name.split(",")[0],
+        tuple(sorted(shown)),
+        tuple(sorted(keys)),
+        has_discarded,
+        rotation or 0,
+    )
+
+
+def _refused_unseen(packets: VideoPackets) -> str:
+    if packets.container not in _READABLE_CONTAINERS:
+        return f"container {packets.container}"
+    if packets.rotation_degrees:
+        return "rotated"
+    if packets.has_discarded:
+        return "edit list"
+    if len(packets.times_seconds) < 2:
+        return "fewer than two pictures"
+    if packets.times_seconds[0] > np.median(np.diff(packets.times_seconds)) / 2:
+        return "starts late"
+    return ""
+
+
+def _times_differ(starts: Float[np.ndarray, "frames"], truth: Sequence[float]) -> str:
+    if len(starts) != len(truth):
+        return f"{len(starts)} pictures instead of {len(truth)}"
+    rounding = np.spacing(starts.astype(np.float32)).astype(np.float64)
+    late = np.abs(starts - np.array(truth)) - rounding
+    if late.max() > _TIME_SLACK_SECONDS:
+        return f"timestamps up to {late.max() * 1000:.1f} ms wrong"
+    return ""
+
+
+def _pictures_differ(file: OpenedFile, reader: object, packets: VideoPackets) -> str:
+    """Look at pictures in an order that makes decord jump: to the end, back, to the start."""
+    times = np.array(packets.times_seconds)
+    keys = np.searchsorted(times, packets.key_seconds)
+    last_key, middle_key = int(keys[-1]), int(keys[len(keys) // 2 - 1]) if len(keys) > 2 else 0
+    probes = [
+        min(last_key + 2, len(times) - 2),
+        min(middle_key + 1, len(times) - 2),
+        0,
+    ]
+    truth = {}
+    source = PictureSource(file)
+    end = float(times[-1] + np.median(np.diff(times)))
+    for place in sorted({p + shift for p in probes for shift in (-1, 0, 1)} & set(range(len(times)))):
+        picture = source.at(times[place], end_seconds=end, last_seconds=None)
+        truth[place] = upright_rgb(picture.frame, short_side_px=None)
+    for place in probes:
+        given = reader.get_batch([place]).asnumpy()[0]  # type: ignore[attr-defined]
+        distances = {p: _distance(given, truth[p]) for p in truth if abs(p - place) <= 1}
+        own = distances[place]
+        if own > _SAME_PICTURE_LEVELS or own > min(distances.values()) + 0.5:
+            return f"wrong picture at {times[place]:.3f} s"
+    return ""
+
+
+def _distance(a: UInt8[np.ndarray, "..."], b: UInt8[np.ndarray, "..."]) -> float:
+    if a.shape != b.shape:
+        return float("inf")
+    return float(np.abs(a.astype(np.int16) - b).mean())

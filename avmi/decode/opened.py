@@ -1,0 +1,81 @@
+"""A path → one open container with its best video and audio streams, on the clock of `clip.py`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from avmi.errors import DecodeError
+
+# AVFMT_TS_DISCONT of FFmpeg: timestamps of this format may start anywhere (MPEG-TS, MPEG-PS).
+_TIMESTAMPS_START_ANYWHERE = 0x200
+
+
+class OpenedFile:
+    """One container that pictures and sound share.
+
+    Whoever moves it (seek, rewind, a new run of packets) takes the next `turn`; packets of an older
+    turn must not be read any more, so a consumer remembers its turn and compares.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.turn = 0
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            # An absolute name cannot be taken for a URL ("a:b.mp4"), and nothing that a file names is fetched.
+            self.container: InputContainer = av.open(
+                str(self.path.absolute()),
+                metadata_errors="replace",
+                container_options={"protocol_whitelist": "file"},
+            )
+        except (FFmpegError, UnicodeError, OSError) as error:
+            raise DecodeError(f"{self.path} cannot be opened: {error}", reason="open_failed") from error
+        video, audio = self.container.streams.best("video"), self.container.streams.best("audio")
+        if video is not None and video.disposition & Disposition.attached_pic:
+            video = None  # the cover of a song
+        for stream in (video, audio):
+            if stream is not None and stream.codec_context is not None:
+                stream.codec_context.thread_count = 1  # loaders run one process per core already
+        self.video = cast(VideoStream | None, video)
+        self.audio = cast(AudioStream | None, audio)
+        self.fresh = True  # nothing was read yet: decoding now is a plain decode from the start
+        origin = 0.0
+        if self.container.format.flags & _TIMESTAMPS_START_ANYWHERE:
+            origin = (self.container.start_time or 0) / av.time_base
+        self.origin_seconds = origin
+
+    def rewind(self) -> None:
+        """Make the file fresh: opened again, because not every demuxer comes back to its first state."""
+        self.turn += 1
+        if not self.fresh:
+            self.container.close()
+            self._open()
+
+    def seek(self, stream: VideoStream | AudioStream, ticks: int) -> bool:
+        """Move to a keyframe that the container thinks is at or before; False when it cannot seek."""
+        self.turn += 1
+        self.fresh = False
+        try:
+            self.container.seek(ticks, backward=True, stream=stream)
+        except FFmpegError:
+            return False
+        return True
+
+    def packets(self, stream: VideoStream | AudioStream) -> Iterator[Any]:
+        """Read the stream's packets from here on, and an empty one at the end; takes the next turn."""
+        self.turn += 1
+        self.fresh = False
+        return self.container.demux(stream)
+
+    def close(self) -> None:
+        """Close the container."""
+        self.container.close()

@@ -1,0 +1,256 @@
+"""An opened file and ascending ticks → the decoded frames that are on the screen at them, exactly.
+
+Seek to a keyframe, decode on, and take the last frame whose timestamp is not after the tick. Nothing
+that the container promises is believed: what comes before the first decoded keyframe, or is timed
+before it (leading pictures of an open GOP), is not used; a seek that lands too late is tried earlier,
+and at last the file is decoded from its start.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+
+from avmi.decode.opened import OpenedFile
+from avmi.errors import DecodeError
+
+# mkv and flv round timestamps to milliseconds: a picture may claim to come up half of one later than it does.
+LARGEST_ROUNDING_SECONDS = 0.5e-3
+# How far before the target a seek goes, in the order of trying; after these: the start of the file.
+_SEEK_BACK_SECONDS = (0.0, 1.0, 5.0, 25.0)
+# Without a packet index: decoding on for this long is cheaper than a seek and half a GOP.
+_NEAR_SECONDS = 1.0
+# Frames that no other frame needs are not decoded until the target is this near; more than any
+# encoder reorders (16 frames), less than a GOP.
+_SKIP_UNTIL_SECONDS = 0.7
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded frame with its timestamp in ticks of the stream."""
+
+    frame: VideoFrame
+    ticks: int
+    after_damage: bool  # frames before it could not be decoded
+
+
+class PictureSource:
+    """The pictures of an opened file's video stream."""
+
+    def __init__(self, file: OpenedFile) -> None:
+        if file.video is None or file.video.codec_context is None:
+            raise DecodeError(f"{file.path} has no video stream that can be decoded", reason="no_video")
+        if file.video.time_base is None:
+            raise DecodeError(f"{file.path}: the video has no clock", reason="no_timestamps")
+        self._file = file
+        self._tick_seconds = float(file.video.time_base)
+        self._tolerance = min(0.5, LARGEST_ROUNDING_SECONDS / self._tick_seconds)
+        self._never_seek = False
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what was decoded: the file stands elsewhere now."""
+        self._turn = self._file.turn
+        self._packets: Iterator[Any] | None = None
+        self._decoded: deque[VideoFrame] = deque()
+        self._current: Picture | None = None
+        self._ahead: Picture | None = None
+        self._ended = False
+        self._first_key_ticks: int | None = None
+        self._waits_for_key = False
+        self._damaged = False
+        self._skip_before = -math.inf
+        self._last_skipped = -math.inf
+
+    def at(self, seconds: float, *, end_seconds: float | None, last_seconds: float | None) -> Picture:
+        """Find the picture on the screen at this time.
+
+        `end_seconds` and `last_seconds` are when the last picture goes and comes, if known: without
+        them its duration decides. Raises `DecodeError` before the first and after the last picture,
+        and where pictures cannot be decoded.
+        """
+        ticks = (seconds + self._file.origin_seconds) / self._tick_seconds
+        if not self._is_reached_by_decoding_on(ticks):
+            self._start_at_or_before(ticks, skip=True)
+        self._decode_up_to(ticks)
+        if self._current is None or self._last_skipped > self._current.ticks:
+            # What was skipped may be the very picture: rare, a long gap follows a frame nobody needs.
+            self._start_at_or_before(ticks, skip=False)
+            self._decode_up_to(ticks)
+        assert self._current is not None
+        self._check_that_it_stands(self._current, seconds, end_seconds, last_seconds)
+        return self._current
+
+    def seconds_of(self, picture: Picture) -> float:
+        """Time at which a picture comes up."""
+        return picture.ticks * self._tick_seconds - self._file.origin_seconds
+
+    def _is_reached_by_decoding_on(self, ticks: float) -> bool:
+        if self._turn != self._file.turn or self._current is None:
+            return False
+        if self._current.ticks > ticks + self._tolerance:
+            return False
+        if self._never_seek or self._ended or (self._ahead and self._ahead.ticks > ticks):
+            return True
+        key = self._indexed_key_ticks(ticks)
+        if key is None:
+            return (ticks - self._current.ticks) * self._tick_seconds <= _NEAR_SECONDS
+        return key <= self._current.ticks
+
+    def _indexed_key_ticks(self, ticks: float) -> int | None:
+        """Timestamp of the keyframe before these ticks by the container's index, if it has one."""
+        entries = getattr(self._file.video, "index_entries", None)
+        if not entries:
+            return None
+        if entries[len(entries) - 1].timestamp < ticks - _NEAR_SECONDS / self._tick_seconds:
+            return None  # mkv without cues: the index grows with what was read
+        place = entries.search_timestamp(math.floor(ticks + self._tolerance))
+        return entries[place].timestamp if place >= 0 else None
+
+    def _start_at_or_before(self, ticks: float, *, skip: bool) -> None:
+        """Stand on a picture that is not after these ticks; everything from there on is decodable."""
+        stream = self._file.video
+        assert stream is not None
+        start = stream.start_time or 0
+        for back_seconds in () if self._never_seek else _SEEK_BACK_SECONDS:
+            goal = math.floor(ticks + self._tolerance - back_seconds / self._tick_seconds)
+            if self._file.seek(stream, max(goal, start)) and self._stands_before(
+                ticks, skip=skip, from_start=False
+            ):
+                return
+            if goal <= start:
+                break
+        self._file.rewind()
+        if self._stands_before(ticks, skip=skip, from_start=True):
+            self._never_seek = True
+            return
+        if self._current is None:
+            raise DecodeError(f"{self._file.path}: no picture can be decoded", reason="damaged")
+        raise DecodeError(
+            f"{self._file.path}: no picture at {ticks * self._tick_seconds - self._file.origin_seconds:.3f} s, "
+            f"the first comes at {self.seconds_of(self._current):.3f} s",
+            reason="before_start",
+        )
+
+    def _stands_before(self, ticks: float, *, skip: bool, from_start: bool) -> bool:
+        self._forget()
+        self._waits_for_key = not from_start
+        if skip:
+            self._skip_before = ticks - _SKIP_UNTIL_SECONDS / self._tick_seconds
+        self._packets = self._file.packets(self._file.video)  # type: ignore[arg-type]
+        self._turn = self._file.turn
+        self._current = self._next_picture(give_up_after=ticks if not from_start else math.inf)
+        return self._current is not None and self._current.ticks <= ticks + self._tolerance
+
+    def _decode_up_to(self, ticks: float) -> None:
+        if self._skip_before > -math.inf:
+            self._skip_before = ticks - _SKIP_UNTIL_SECONDS / self._tick_seconds
+        while True:
+            if self._ahead is None:
+                self._ahead = self._next_picture(give_up_after=math.inf)
+            if self._ahead is None:
+                self._ended = True
+                return
+            if self._ahead.ticks > ticks + self._tolerance:
+                return
+            self._current, self._ahead = self._ahead, None
+
+    def _next_picture(self, *, give_up_after: float) -> Picture | None:
+        """Decode the next usable frame; None at the end, or when keyframes begin too late."""
+        while True:
+            frame = self._next_frame()
+            if frame is None:
+                return None
+            if frame.pts is None:
+                raise DecodeError(
+                    f"{self._file.path}: the pictures have no timestamps", reason="no_timestamps"
+                )
+            if self._waits_for_key and not frame.key_frame:
+                if frame.pts > give_up_after:
+                    return None
+                continue
+            if self._waits_for_key:
+                self._waits_for_key, self._first_key_ticks = False, frame.pts
+            if self._first_key_ticks is not None and frame.pts < self._first_key_ticks:
+                continue
+            previous = self._ahead or self._current
+            if previous is not None and frame.pts < previous.ticks:
+                raise DecodeError(
+                    f"{self._file.path}: timestamps go back from {self.seconds_of(previous):.3f} s "
+                    f"by {(previous.ticks - frame.pts) * self._tick_seconds:.3f} s",
+                    reason="timestamps_not_ascending",
+                )
+            damaged, self._damaged = self._damaged, False
+            return Picture(frame, frame.pts, after_damage=damaged)
+
+    def _next_frame(self) -> VideoFrame | None:
+        """Take the decoder's next sound frame; damage makes it wait for the next keyframe."""
+        assert self._packets is not None
+        while True:
+            while self._decoded:
+                frame = self._decoded.popleft()
+                if not frame.is_corrupt:
+                    return frame
+                self._break_off()
+            try:
+                packet = next(self._packets, None)
+            except FFmpegError:  # the file cannot be read on from here
+                self._break_off()
+                return None
+            if packet is None:
+                return None
+            self._choose_skipping(packet)
+            try:
+                self._decoded.extend(packet.decode())
+            except FFmpegError:
+                self._break_off()
+
+    def _break_off(self) -> None:
+        self._damaged, self._waits_for_key = True, True
+
+    def _choose_skipping(self, packet: Any) -> None:
+        skips = packet.pts is not None and packet.pts < self._skip_before
+        if skips:
+            self._last_skipped = max(self._last_skipped, packet.pts)
+        context = packet.stream.codec_context
+        mode = "NONREF" if skips else "DEFAULT"
+        if context.skip_frame != mode:
+            context.skip_frame = mode
+
+    def _check_that_it_stands(
+        self, picture: Picture, seconds: float, end_seconds: float | None, last_seconds: float | None
+    ) -> None:
+        """Raise when the picture may have gone off the screen before this time."""
+        slack = self._tolerance * self._tick_seconds + 1e-9
+        came = self.seconds_of(picture)
+        goes = came + self._duration_seconds(picture)
+        if self._ahead is not None:
+            if self._ahead.after_damage and seconds >= goes:
+                raise self._damage_at(seconds)
+            return
+        lacks_pictures = self._damaged or (last_seconds is not None and came < last_seconds - slack)
+        if lacks_pictures and seconds >= goes:
+            raise self._damage_at(seconds)
+        end = goes if end_seconds is None else end_seconds
+        if seconds >= end:
+            raise DecodeError(
+                f"{self._file.path}: no picture at {seconds:.3f} s, the last goes at {end:.3f} s",
+                reason="past_end",
+            )
+
+    def _damage_at(self, seconds: float) -> DecodeError:
+        return DecodeError(
+            f"{self._file.path}: the pictures at {seconds:.3f} s are damaged or missing", reason="damaged"
+        )
+
+    def _duration_seconds(self, picture: Picture) -> float:
+        if picture.frame.duration:
+            return float(picture.frame.duration * self._tick_seconds)
+        stream = self._file.video
+        rate = stream.average_rate if stream is not None else None
+        # A lone still with neither stands for one tick: its own time can be asked for.
+        return float(1 / rate) if rate else self._tick_seconds

@@ -1,0 +1,232 @@
+"""A checkpoint → embeddings (or features) of pictures, sounds, videos and whole corpora."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import soxr
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from avmi.checkpoint import Checkpoint, load_checkpoint
+from avmi.config.views import AudioView, FrameView, View
+from avmi.corpus.manifest import Manifest, Reject
+from avmi.corpus.plan import ClipSpec, SignalView, evaluation_clips
+from avmi.data import Batch, Cutter, FixedClips, fixed_loader
+from avmi.decode.choose import choose_decoder
+from avmi.decode.clip import Decoder
+from avmi.errors import InputError
+from avmi.types import StrPath
+from avmi.views.audio import LogMelSpectrogram
+from avmi.views.image import image_view
+from avmi.views.make import ViewMaker
+from avmi.views.picture import Picture, read_picture
+
+Output = Literal["embedding", "feature"]
+Waveforms = np.ndarray | Tensor | Sequence[np.ndarray | Tensor]
+BATCH = 64  # pictures or windows in one forward pass
+
+
+@dataclass(frozen=True)
+class ClipVectors:
+    """Image and audio vectors of clips, row by row, and the videos that could not be read."""
+
+    specs: tuple[ClipSpec, ...]
+    image: Float[Tensor, "clips image_dim"]
+    audio: Float[Tensor, "clips audio_dim"]
+    rejects: tuple[Reject, ...] = ()
+
+    @staticmethod
+    def join(parts: Iterable["ClipVectors"]) -> "ClipVectors":
+        """Join the parts of a stream; raises `InputError` when there is no clip in them."""
+        every = list(parts)
+        filled = [part for part in every if part.specs]
+        if not filled:
+            raise InputError(
+                "no clip could be embedded: the split is empty, or its videos are too short or unreadable"
+            )
+        return ClipVectors(
+            specs=tuple(spec for part in filled for spec in part.specs),
+            image=torch.cat([part.image for part in filled]),
+            audio=torch.cat([part.audio for part in filled]),
+            rejects=tuple(reject for part in every for reject in part.rejects),
+        )
+
+
+class Embedder:
+    """Encoders of a checkpoint with their preprocessing; pictures and sounds in, vectors out."""
+
+    def __init__(self, checkpoint: Checkpoint, *, device: torch.device | str | None = None) -> None:
+        default = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(default if device is None else device)
+        self.checkpoint, self.config = checkpoint, checkpoint.config
+        self.model_hash = checkpoint.model_hash
+        self.encoders = checkpoint.encoders.to(self.device).eval()
+        self._image_view = _nearest(self.config.views, FrameView)
+        self._audio_view = _nearest(self.config.views, AudioView)
+        self._log_mel = LogMelSpectrogram(self.config.log_mel)
+
+    @property
+    def image_view(self) -> str:
+        """Name of the view that pictures are embedded as; `InputError` when the model has none."""
+        return _required(self._image_view, "picture", self.checkpoint)
+
+    @property
+    def audio_view(self) -> str:
+        """Name of the view that sounds are embedded as; `InputError` when the model has none."""
+        return _required(self._audio_view, "sound", self.checkpoint)
+
+    @property
+    def retrieval_views(self) -> tuple[str, str]:
+        """Names of the image view and the audio view."""
+        return self.image_view, self.audio_view
+
+    @property
+    def window_seconds(self) -> float:
+        """Length of sound that one audio embedding hears, in seconds."""
+        first, last = self.signal(self.audio_view).extent_seconds
+        return last - first
+
+    def signal(self, view: str) -> SignalView:
+        """Give a frame or audio view by name, without augmentation."""
+        settings = self.config.views[view]
+        assert isinstance(settings, (FrameView, AudioView))
+        if isinstance(settings, FrameView):
+            return settings.model_copy(update={"augment": "none"})
+        return settings
+
+    def embed_images(
+        self, images: Sequence[Picture], *, output: Output = "embedding"
+    ) -> Float[Tensor, "images dim"]:
+        """Embed pictures: paths, Pillow images, or uint8 arrays of `height width 3`."""
+        if isinstance(images, (str, bytes)):
+            raise InputError("embed_images takes a list of pictures, got a single path: use [path]")
+        name = self.image_view
+        view = FrameView(kind="frame")
+        tensors = (
+            image_view(read_picture(image)[None], view, image=self.config.image, seed=0)
+            for image in images
+        )
+        return self._run(name, tensors, output=output)
+
+    def embed_audio(
+        self, waveforms: Waveforms, *, sample_rate_hz: int, output: Output = "embedding"
+    ) -> Float[Tensor, "sounds dim"]:
+        """Embed sounds, each `samples` or `channels samples` in [-1, 1]; one or a list of them.
+
+        A sound longer than the model's window is cut into windows whose vectors are averaged (an
+        embedding is brought back to unit length). Raises `InputError` for one that is shorter.
+        """
+        sounds = [waveforms] if isinstance(waveforms, (np.ndarray, Tensor)) else list(waveforms)
+        name = self.audio_view
+        vectors = []
+        for sound in sounds:
+            windows = (self._log_mel(w) for w in self._windows(sound, sample_rate_hz))
+            mean = self._run(name, windows, output=output).mean(dim=0)
+            vectors.append(mean / mean.norm() if output == "embedding" else mean)
+        return torch.stack(vectors) if vectors else torch.empty(0, self._dim(name, output))
+
+    def embed_manifest(
+        self,
+        manifest: Manifest,
+        *,
+        hop_seconds: float | None = None,
+        clips_per_video: int | None = None,
+        output: Output = "embedding",
+        decoder: Decoder | None = None,
+        workers: int = 0,
+    ) -> Iterator[ClipVectors]:
+        """Embed picture and sound of evenly spread clips of every video, a few videos at a time.
+
+        Hop and number of clips are those of the checkpoint's config unless given.
+        """
+        data = self.config.data
+        image, audio = self.retrieval_views
+        views = {name: self.signal(name) for name in (image, audio)}
+        specs = evaluation_clips(
+            manifest,
+            views,
+            required=(image, audio),
+            hop_seconds=data.evaluation_hop_seconds if hop_seconds is None else hop_seconds,
+            most_per_video=data.evaluation_clips_per_video if clips_per_video is None else clips_per_video,
+        )
+        maker = ViewMaker(views, image=self.config.image, log_mel=self.config.log_mel)
+        decoder = decoder or choose_decoder(data.decoder, fallback=data.decoder_fallback)
+        clips = FixedClips(Cutter(manifest, maker, decoder), specs)
+        for batch in fixed_loader(clips, workers=workers):
+            yield self._vectors(batch, image=image, audio=audio, output=output)
+
+    @torch.inference_mode()
+    def _vectors(self, batch: Batch, *, image: str, audio: str, output: Output) -> ClipVectors:
+        if not batch.specs:
+            return ClipVectors((), torch.empty(0, 0), torch.empty(0, 0), batch.rejects)
+        return ClipVectors(
+            specs=batch.specs,
+            image=self._run(image, batch.views[image], output=output),
+            audio=self._run(audio, batch.views[audio], output=output),
+            rejects=batch.rejects,
+        )
+
+    @torch.inference_mode()
+    def _run(self, view: str, tensors: Iterable[Tensor], *, output: Output) -> Float[Tensor, "rows dim"]:
+        encoder = self.encoders.encoder(view)
+        parts, waiting = [torch.empty(0, self._dim(view, output))], list[Tensor]()
+
+        def flush() -> None:
+            joined = torch.stack(waiting).to(self.device)
+            out = encoder(joined) if output == "embedding" else encoder.features(joined)
+            parts.append(out.float().cpu())
+            waiting.clear()
+
+        for tensor in tensors:
+            waiting.append(tensor)
+            if len(waiting) == BATCH:
+                flush()
+        if waiting:
+            flush()
+        return torch.cat(parts)
+
+    def _windows(self, sound: np.ndarray | Tensor, sample_rate_hz: int) -> list[np.ndarray]:
+        samples = np.asarray(sound, dtype=np.float32)
+        mono = samples.mean(axis=0) if samples.ndim == 2 else samples
+        if mono.ndim != 1 or not np.isfinite(mono).all():
+            raise InputError("a sound must be finite samples, of shape (samples,) or (channels, samples)")
+        rate = self.config.log_mel.sample_rate_hz
+        if sample_rate_hz != rate:
+            mono = soxr.resample(mono, sample_rate_hz, rate, quality="MQ")
+        length = round(self.window_seconds * rate)
+        if len(mono) < length:
+            raise InputError(
+                f"the sound lasts {len(mono) / rate:.2f} s, the model hears {self.window_seconds:g} s: "
+                "give a longer one"
+            )
+        return [mono[i : i + length] for i in range(0, len(mono) - length + 1, length)]
+
+    def _dim(self, view: str, output: Output) -> int:
+        feature_dim = self.encoders.encoder(view).feature_dim
+        return self.config.encoders.head.embedding_dim if output == "embedding" else feature_dim
+
+
+def load(checkpoint: StrPath, *, device: torch.device | str | None = None) -> Embedder:
+    """Load a checkpoint, or the best of a run folder, for embedding."""
+    return Embedder(load_checkpoint(checkpoint), device=device)
+
+
+def _required(view: str | None, what: str, checkpoint: Checkpoint) -> str:
+    if view is None:
+        raise InputError(
+            f"{checkpoint.folder} was trained without a view of one {what}: use a checkpoint that has one"
+        )
+    return view
+
+
+def _nearest(views: Mapping[str, View], kind: type[FrameView] | type[AudioView]) -> str | None:
+    """Name the view of a kind that is nearest to the anchor; of pictures, only single ones count."""
+    found = {
+        name: abs(view.at_seconds)
+        for name, view in views.items()
+        if isinstance(view, kind) and getattr(view, "frames", 1) == 1
+    }
+    return min(found, key=found.__getitem__, default=None)

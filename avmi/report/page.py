@@ -1,0 +1,277 @@
+"""Texts, tables, pictures and sounds → one HTML page that needs nothing from outside itself.
+
+Every text is escaped, whoever wrote it: file names come from strangers. Pictures and sounds are data
+URIs, so that a report can be moved or mailed as one file; the page's own policy forbids it any address.
+"""
+
+import base64
+import hashlib
+import html
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from avmi.types import StrPath
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; a warning stands out."""
+
+    text: str
+    tone: Literal["plain", "quiet", "warning"] = "plain"
+
+
+@dataclass(frozen=True)
+class Code:
+    """A command or a piece of configuration, shown as typed."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A row of tiles: a large value over the name of what it is."""
+
+    items: Sequence[tuple[str, str | int | float]]  # (name, value)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture: PNG, JPEG or SVG bytes."""
+
+    data: bytes
+    media_type: Literal["image/png", "image/jpeg", "image/svg+xml"]
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """An audio player that starts at a second of its sound."""
+
+    data: bytes
+    media_type: Literal["audio/wav", "audio/mpeg", "audio/mp4", "audio/ogg", "audio/flac"]
+    start_seconds: float = 0.0
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Amounts as horizontal bars of one scale: counts, a histogram."""
+
+    items: Sequence[tuple[str, float]]  # (name, amount ≥ 0)
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under column names; numbers stand to the right, blocks may stand in cells."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence["str | int | float | Block | None"]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A few blocks under a small title, for use in a gallery."""
+
+    title: str
+    blocks: Sequence["Block"]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Cards beside each other, as many in a line as fit."""
+
+    cards: Sequence[Card]
+
+
+Block = Text | Code | Facts | Figure | Sound | Bars | Table | Gallery
+
+
+@dataclass(frozen=True)
+class Section:
+    """Blocks under a heading."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+def render(title: str, sections: Sequence[Section], *, subtitle: str = "") -> str:
+    """Build the whole page."""
+    script_hash = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+    policy = (
+        "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{script_hash}'"
+    )
+    body = "\n".join(
+        f"<section><h2>{_escaped(s.title)}</h2>\n{_blocks(s.blocks)}\n</section>" for s in sections
+    )
+    under = f'<p class="quiet">{_escaped(subtitle)}</p>' if subtitle else ""
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_escaped(title)}</title>\n<style>{_STYLE}</style></head>\n<body><main>\n"
+        f"<header><h1>{_escaped(title)}</h1>{under}</header>\n{body}\n</main>\n"
+        f"<script>{_SCRIPT}</script></body></html>\n"
+    )
+
+
+def write_page(path: StrPath, page: str) -> None:
+    """Write a page under a temporary name, then rename: never half a report."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _escaped(value: str | int | float | None) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        value = f"{value:.4g}"
+    elif isinstance(value, int) and not isinstance(value, bool):
+        value = f"{value:,}"
+    # A lone surrogate (a file name that is no UTF-8) could not be written, a control character not seen.
+    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = "".join(c if c.isprintable() or c in "\n\u00a0\u202f" else repr(c)[1:-1] for c in text)
+    return html.escape(text, quote=True)
+
+
+def _blocks(blocks: Sequence[Block]) -> str:
+    return "\n".join(_block(block) for block in blocks)
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Text():
+            return f'<p class="{block.tone}">{_escaped(block.text)}</p>'
+        case Code():
+            return f"<pre><code>{_escaped(block.text)}</code></pre>"
+        case Facts():
+            tiles = "".join(
+                f"<div><dd>{_escaped(value)}</dd><dt>{_escaped(name)}</dt></div>"
+                for name, value in block.items
+            )
+            return f'<dl class="facts">{tiles}</dl>'
+        case Figure():
+            source = _data_uri(block.data, block.media_type)
+            return (
+                f'<figure><img src="{source}" alt="{_escaped(block.alt)}" loading="lazy">'
+                f"{_caption(block.caption)}</figure>"
+            )
+        case Sound():
+            source = _data_uri(block.data, block.media_type)
+            return (
+                f'<figure><audio controls preload="metadata" data-start="{block.start_seconds:.3f}" '
+                f'src="{source}"></audio>{_caption(block.caption)}</figure>'
+            )
+        case Bars():
+            return _bars(block)
+        case Table():
+            return _table(block)
+        case Gallery():
+            cards = "".join(
+                f"<article><h3>{_escaped(card.title)}</h3>{_blocks(card.blocks)}"
+                + (f'<p class="quiet">{_escaped(card.note)}</p>' if card.note else "")
+                + "</article>"
+                for card in block.cards
+            )
+            return f'<div class="gallery">{cards}</div>'
+
+
+def _data_uri(data: bytes, media_type: str) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def _caption(caption: str) -> str:
+    return f"<figcaption>{_escaped(caption)}</figcaption>" if caption else ""
+
+
+def _bars(block: Bars) -> str:
+    longest = max((amount for _, amount in block.items), default=0) or 1
+    rows = "".join(
+        f"<tr><th>{_escaped(name)}</th>"
+        f'<td class="bar"><span style="width:{100 * amount / longest:.2f}%"></span></td>'
+        f'<td class="number">{_escaped(amount)}{_escaped(block.unit and " " + block.unit)}</td></tr>'
+        for name, amount in block.items
+    )
+    return f'<div class="wide"><table class="bars"><tbody>{rows}</tbody></table></div>'
+
+
+def _table(block: Table) -> str:
+    numeric = [any(isinstance(row[i], int | float) for row in block.rows) for i in range(len(block.columns))]
+    kinds = [' class="number"' if number else "" for number in numeric]
+    head = "".join(f"<th{kind}>{_escaped(c)}</th>" for kind, c in zip(kinds, block.columns, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f"<td{k}>{_cell(c)}</td>" for k, c in zip(kinds, row, strict=True)) + "</tr>"
+        for row in block.rows
+    )
+    caption = f"<caption>{_escaped(block.caption)}</caption>" if block.caption else ""
+    return (
+        f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _cell(cell: str | int | float | Block | None) -> str:
+    return _escaped(cell) if cell is None or isinstance(cell, str | int | float) else _block(cell)
+
+
+# A fragment (#t=) on a data URI is not honoured by every browser; setting the time is.
+_SCRIPT = """
+for (const player of document.querySelectorAll("audio[data-start]"))
+  player.addEventListener("loadedmetadata", () => { player.currentTime = Number(player.dataset.start); },
+                          {once: true});
+"""
+
+_STYLE = """
+:root { color-scheme: light dark; --paper: #fbfbfa; --ink: #1d2125; --quiet: #626a73; --line: #e2e4e6;
+  --card: #ffffff; --accent: #2f6fb2; --warning: #9a5b00; --warning-paper: #fff4df; }
+@media (prefers-color-scheme: dark) { :root { --paper: #15181b; --ink: #e4e7ea; --quiet: #98a1aa;
+  --line: #2d3237; --card: #1c2024; --accent: #6ea8e0; --warning: #f0b95b; --warning-paper: #2f2614; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
+main { max-width: 70rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+header { border-bottom: 1px solid var(--line); margin-bottom: 1.5rem; }
+h1 { font-size: 1.7rem; font-weight: 650; margin: 0 0 .25rem; letter-spacing: -.01em; }
+h2 { font-size: 1.15rem; font-weight: 650; margin: 2.25rem 0 .75rem; }
+h3 { font-size: .9rem; font-weight: 600; margin: 0 0 .5rem; overflow-wrap: anywhere; }
+p { margin: .5rem 0; max-width: 75ch; overflow-wrap: anywhere; }
+.quiet, figcaption, caption { color: var(--quiet); font-size: .87rem; }
+.warning { color: var(--warning); background: var(--warning-paper); border-left: 3px solid var(--warning);
+  padding: .5rem .75rem; border-radius: 0 6px 6px 0; }
+pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .75rem 1rem;
+  overflow-x: auto; font-size: .87rem; }
+.facts { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1rem 0; }
+.facts > div { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+  padding: .7rem 1.1rem; min-width: 7.5rem; }
+.facts dd { margin: 0; font-size: 1.5rem; font-weight: 650; font-variant-numeric: tabular-nums; }
+.facts dt { color: var(--quiet); font-size: .82rem; }
+.wide { overflow-x: auto; margin: .75rem 0; }
+table { border-collapse: collapse; font-size: .9rem; }
+caption { text-align: left; padding-bottom: .35rem; }
+th, td { text-align: left; padding: .32rem .9rem .32rem 0; vertical-align: top;
+  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+thead th { color: var(--quiet); font-weight: 600; white-space: nowrap; }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.bars { width: 100%; max-width: 44rem; } .bars th { font-weight: 400; white-space: nowrap; }
+.bars th, .bars td { border-bottom: 0; padding-top: .12rem; padding-bottom: .12rem; }
+.bar { width: 100%; vertical-align: middle; }
+.bar span { display: block; height: .85rem; min-width: 1px; border-radius: 3px; background: var(--accent); }
+.gallery { display: grid; gap: .9rem; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); }
+.gallery article { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+  padding: .75rem; min-width: 0; }
+figure { margin: .4rem 0; } img { max-width: 100%; height: auto; border-radius: 6px; background: #fff; }
+audio { width: 100%; }
+@media print { body { background: #fff; } section { break-inside: avoid; } }
+"""

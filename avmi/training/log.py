@@ -1,0 +1,72 @@
+"""Scalars of a run → TensorBoard and metrics.jsonl, on the main process only."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from avmi.mi.bounds import cosine_ceiling_nats
+from avmi.objective import Loss
+
+
+class RunLog:
+    """Writes one record a time to TensorBoard and as a line of JSON; a context manager.
+
+    A resumed run keeps what was logged up to the step it goes on from and drops what came after.
+    """
+
+    def __init__(self, run: Path, *, first_step: int) -> None:
+        self.path = run / "metrics.jsonl"
+        if self.path.is_file():
+            kept = [r for r in read_metrics(self.path) if r["step"] <= first_step]
+            self.path.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        self._file = self.path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=first_step + 1)
+
+    def write(self, step: int, scalars: Mapping[str, float], *, kind: str) -> None:
+        """Record scalars; `kind` says of what: train or valid."""
+        self._file.write(json.dumps({"step": step, "kind": kind, **scalars}) + "\n")
+        self._file.flush()
+        for name, value in scalars.items():
+            self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._board.close()
+
+
+def scalars_of(loss: Loss) -> dict[str, float]:
+    """Read the loss and the terms of all pairs; on a GPU this waits for them, so it is called seldom."""
+    temperature = float(loss.temperature)
+    scalars = {"loss": float(loss.total.detach()), "temperature": temperature}
+    for name, term in loss.terms.items():
+        k_effective = float(term.k_effective)
+        scalars[f"loss/{name}"] = float(term.loss.detach())
+        scalars[f"bound_nats/{name}"] = float(term.bound_nats)
+        scalars[f"ceiling_nats/{name}"] = float(term.ceiling_nats)
+        scalars[f"cosine_ceiling_nats/{name}"] = cosine_ceiling_nats(k_effective, temperature)
+        scalars[f"k_effective/{name}"] = k_effective
+        scalars[f"clips/{name}"] = float(term.clips)
+    return scalars
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Read metrics.jsonl; a torn last line, left by a kill, is dropped."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records

@@ -1,0 +1,154 @@
+"""Encoders, objective and batches → trained encoders in a run folder: the loop of pretraining."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from accelerate import Accelerator
+from torch import nn
+from tqdm import tqdm
+
+from avmi.config.schema import PretrainConfig
+from avmi.corpus.manifest import Manifest
+from avmi.data import Batch
+from avmi.errors import TrainingError
+from avmi.objective import Loss, Objective
+from avmi.training.clock import StepClock
+from avmi.training.evaluation import HeldOut, embed_held_out, evaluate
+from avmi.training.log import RunLog, scalars_of
+from avmi.training.run_folder import Trained, best_metrics, save
+from avmi.views.graph import ViewGraph
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """All that the loop works with."""
+
+    config: PretrainConfig
+    graph: ViewGraph
+    accelerator: Accelerator
+    encoders: nn.Module  # as accelerate wraps them
+    objective: nn.Module
+    trained: Trained  # the same parts, unwrapped, and the optimizer
+    batches: Iterator[Batch]
+    held_out: HeldOut | None  # None when no process has held-out clips
+    train: Manifest
+
+
+def pretrain_steps(parts: Pretraining, *, first_step: int) -> dict[str, float]:
+    """Run the optimizer steps from `first_step` on; return the last evaluation's scalars.
+
+    Raises `TrainingError` when the loss is not finite, naming the step and its clips.
+    """
+    steps, every = parts.config.optimizer.steps, parts.config.logging
+    is_main = parts.accelerator.is_main_process
+    clock, valid, step = StepClock(), dict[str, float](), first_step
+    before: tuple[int, Loss, list[Batch]] | None = None
+    run_log = RunLog(parts.config.run, first_step=first_step) if is_main else nullcontext()
+    bar = tqdm(total=steps, initial=first_step, desc="pretrain", unit="step", disable=not is_main)
+    with run_log as record, bar:
+        while step < steps:
+            # Every rank: wait for the data, then forward, backward and update; one optimizer step.
+            loss, batches = _optimizer_step(parts, clock)
+            step += 1
+            clock.rejected_videos += _name_rejects(batches)
+
+            # Every rank: check the loss of the step before, which has been computed by now, so that
+            # a GPU never waits. It is the same number on all ranks: all of them stop, or none.
+            if before is not None:
+                _require_finite(*before)
+            before = (step, loss, batches)
+
+            # Main rank, every few steps: scalars to TensorBoard and metrics.jsonl.
+            if record and (step % every.log_every_steps == 0 or step == steps):
+                scalars = scalars_of(loss) | clock.scalars()
+                scalars["learning_rate"] = parts.trained.schedule.get_last_lr()[0]
+                record.write(step, scalars, kind="train")
+                bar.set_postfix(loss=f"{scalars['loss']:.3f}", refresh=False)
+
+            # Every rank embeds its share of the held-out clips, seldom; the main rank records it.
+            if parts.held_out and (step % every.evaluate_every_steps == 0 or step == steps):
+                valid = _evaluate(parts, parts.held_out)
+                if record:
+                    record.write(step, valid, kind="valid")
+
+            # Main rank, seldom and at the end: a checkpoint, of a step whose loss was checked.
+            if step % every.checkpoint_every_steps == 0 or step == steps:
+                _require_finite(*before)
+                if is_main:
+                    _save(parts, step=step, valid=valid)
+                parts.accelerator.wait_for_everyone()
+            bar.update()
+    return valid
+
+
+def _optimizer_step(parts: Pretraining, clock: StepClock) -> tuple[Loss, list[Batch]]:
+    """Take `accumulation_steps` batches through forward and backward, then update once."""
+    accelerator, trained, settings = parts.accelerator, parts.trained, parts.config.optimizer
+    batches: list[Batch] = []
+    for _ in range(settings.accumulation_steps):
+        with clock.waiting():
+            batch = next(parts.batches)
+        batches.append(batch)
+        clock.clips += len(batch.specs) * accelerator.num_processes
+        batch = batch.to(accelerator.device)
+        with accelerator.accumulate(parts.encoders, parts.objective):
+            embeddings = parts.encoders(batch.views)
+            loss: Loss = parts.objective(embeddings, rows=batch.rows, videos=batch.videos)
+            accelerator.backward(loss.total)
+    parameters = [p for group in trained.optimizer.param_groups for p in group["params"]]
+    accelerator.clip_grad_norm_(parameters, settings.max_gradient_norm)
+    trained.optimizer.step()
+    trained.optimizer.zero_grad(set_to_none=True)
+    trained.schedule.step()
+    _objective(parts).keep_temperature_in_range()
+    return loss, batches
+
+
+def _evaluate(parts: Pretraining, held_out: HeldOut) -> dict[str, float]:
+    embedded = embed_held_out(parts.trained.encoders, held_out, device=parts.accelerator.device)
+    temperature = float(_objective(parts).temperature.detach())
+    return evaluate(embedded, parts.graph, temperature=temperature)
+
+
+def _objective(parts: Pretraining) -> Objective:
+    objective = parts.trained.objective
+    assert isinstance(objective, Objective)
+    return objective
+
+
+def _save(parts: Pretraining, *, step: int, valid: dict[str, float]) -> None:
+    """Save a checkpoint; it is the best one when its held-out bound is, or the last without one."""
+    best = best_metrics(parts.config.run).get("bound_nats")
+    save(
+        parts.config.run,
+        parts.trained,
+        config=parts.config,
+        step=step,
+        metrics=valid,
+        train_videos=[video.video_id for video in parts.train],
+        is_best=best is None or valid.get("bound_nats", best) >= best,
+        keep=parts.config.logging.keep_checkpoints,
+    )
+
+
+def _require_finite(step: int, loss: Loss, batches: list[Batch]) -> None:
+    if loss.total.isfinite():
+        return
+    broken = [name for name, term in loss.terms.items() if not term.loss.isfinite()]
+    clips = [spec.clip_id for batch in batches for spec in batch.specs]
+    raise TrainingError(
+        f"the loss of step {step} is not finite (pairs {', '.join(broken)}; clips {', '.join(clips[:8])}, …): "
+        "lower optimizer.learning_rate, or resume from the last checkpoint with another seed"
+    )
+
+
+def _name_rejects(batches: list[Batch]) -> int:
+    """Log the videos that could not be read and were replaced; return their number."""
+    rejects = [reject for batch in batches for reject in batch.rejects]
+    for reject in rejects:
+        log.warning("replaced %s: %s (%s)", reject.path, reject.reason, reject.detail)
+    return len(rejects)

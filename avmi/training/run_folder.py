@@ -1,0 +1,137 @@
+"""A run's settings and state ↔ its folder: config.yaml, checkpoints/step_*, best.txt, metrics.jsonl."""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from avmi.checkpoint import (
+    WEIGHTS_FILE,
+    load_tensors,
+    read_meta,
+    save_checkpoint,
+    sha256_of,
+    step_folders,
+    tensors_of,
+)
+from avmi.config.load import dump_config
+from avmi.config.schema import FinetuneConfig, PretrainConfig
+from avmi.errors import CheckpointError, UsageError
+from avmi.models.encoders import Encoders
+
+STATE_FILE = "training_state.pt"  # optimizer, schedule and step; only resuming reads it
+OBJECTIVE_FILE = "objective.safetensors"  # the temperature; a classifier's head
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The parts of a run that a checkpoint brings back."""
+
+    encoders: Encoders
+    objective: nn.Module  # what turns embeddings or features into a loss, with its parameters
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LambdaLR
+
+
+def claim(run: Path, config: PretrainConfig | FinetuneConfig, *, resume: bool) -> None:
+    """Make the run folder and write the resolved config; with `resume`, check that it is the same.
+
+    Raises `UsageError` when the folder holds another run, or one that is not to be resumed.
+    """
+    written = run / "config.yaml"
+    if not written.is_file():
+        if run.is_dir() and any(run.iterdir()):
+            raise UsageError(f"{run} is not empty and holds no run: choose another `run` folder")
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            temporary = written.with_suffix(".tmp")
+            temporary.write_text(dump_config(config), encoding="utf-8")
+            os.replace(temporary, written)
+        except OSError as error:
+            raise UsageError(f"run folder {run} cannot be written: {error.strerror}") from error
+        return
+    if not resume:
+        raise UsageError(
+            f"{run} already holds a run: add --resume to go on with it, or choose another `run` folder"
+        )
+    if written.read_text(encoding="utf-8") != dump_config(config):
+        raise UsageError(
+            f"{run} was begun with other settings than these (compare {written}): "
+            "resume with the same ones, or choose another `run` folder"
+        )
+
+
+def save(
+    run: Path,
+    trained: Trained,
+    *,
+    config: PretrainConfig,
+    step: int,
+    metrics: Mapping[str, Any],
+    train_videos: Iterable[str],
+    is_best: bool,
+    keep: int,
+) -> None:
+    """Write checkpoints/step_*, name the best one, and drop all but it and the `keep` newest."""
+    folder = run / "checkpoints" / f"step_{step:08d}"
+    state = {
+        "optimizer": trained.optimizer.state_dict(),
+        "schedule": trained.schedule.state_dict(),
+        "step": step,
+    }
+
+    def write_state(temporary: Path) -> None:
+        torch.save(state, temporary / STATE_FILE)
+        save_file(tensors_of(trained.objective), temporary / OBJECTIVE_FILE)
+
+    save_checkpoint(
+        folder,
+        trained.encoders,
+        config=config,
+        step=step,
+        metrics=metrics,
+        train_videos=train_videos,
+        write_more=write_state,
+    )
+    best = run / "best.txt"
+    if is_best or not best.is_file():
+        temporary = best.with_suffix(".tmp")
+        temporary.write_text(folder.name + "\n")
+        os.replace(temporary, best)
+    kept = {best.read_text().strip(), *(folder.name for folder in step_folders(run)[-keep:])}
+    for old in step_folders(run):
+        if old.name not in kept:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def restore(run: Path, trained: Trained) -> int:
+    """Bring back the newest checkpoint that is whole, and return its step; 0 when there is none."""
+    for folder in reversed(step_folders(run)):
+        meta = read_meta(folder)
+        if sha256_of(folder / WEIGHTS_FILE) != meta["model_hash"]:
+            continue  # damaged on disk: the one before it is next
+        load_tensors(trained.encoders, folder / WEIGHTS_FILE)
+        try:
+            state = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise CheckpointError(f"{folder / STATE_FILE} cannot be read: {error}") from error
+        load_tensors(trained.objective, folder / OBJECTIVE_FILE)
+        trained.optimizer.load_state_dict(state["optimizer"])
+        trained.schedule.load_state_dict(state["schedule"])
+        return int(state["step"])
+    return 0
+
+
+def best_metrics(run: Path) -> Mapping[str, Any]:
+    """Read the metrics of the best checkpoint so far; empty when there is none."""
+    best = run / "best.txt"
+    if not best.is_file():
+        return {}
+    metrics: Mapping[str, Any] = read_meta(run / "checkpoints" / best.read_text().strip())["metrics"]
+    return metrics

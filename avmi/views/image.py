@@ -1,0 +1,76 @@
+"""Pictures of a clip → one image view: a square uint8 tensor with the stack along its channels."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torchvision.transforms import v2
+
+from avmi.config.parts import ImageInput
+from avmi.config.views import Augmentation, FrameView
+
+# Augmented views crop from a picture this much larger than they end up, so that a crop stays sharp.
+AUGMENT_MARGIN = 1.25
+
+Pictures = UInt8[Tensor, "frames 3 height width"]
+
+
+def decode_short_side_px(views: Sequence[FrameView], image: ImageInput) -> int:
+    """Short side, in pixels, at which pictures are best decoded for these views."""
+    augmented = any(view.augment != "none" for view in views)
+    return round(image.size_px * AUGMENT_MARGIN) if augmented else image.size_px
+
+
+def image_view(
+    pixels: UInt8[np.ndarray, "frames height width 3"],
+    view: FrameView,
+    *,
+    image: ImageInput,
+    seed: int,
+) -> UInt8[Tensor, "channels size size"]:
+    """Fit and augment pictures, all of a stack alike, and stack them along the channels.
+
+    `seed` decides the augmentation; without one ("none") it has no effect.
+    """
+    pictures = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+    if view.augment == "none":
+        pictures = fitted(pictures, image)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            pictures = augmentation(view.augment, image.size_px)(pictures)
+    return pictures.reshape(-1, image.size_px, image.size_px)
+
+
+def fitted(pictures: Pictures, image: ImageInput) -> Pictures:
+    """Bring pictures to the square that encoders take, by cropping the middle or by squashing."""
+    size = image.size_px
+    if image.fit == "squash":
+        return v2.functional.resize(pictures, [size, size], antialias=True)
+    if min(pictures.shape[-2:]) != size:
+        pictures = v2.functional.resize(pictures, [size], antialias=True)
+    return v2.functional.center_crop(pictures, [size, size])
+
+
+def augmentation(name: Augmentation, size_px: int) -> Callable[[Pictures], Pictures]:
+    """Build a named augmentation; `strong` is the recipe of SimCLR as AVID uses it, without blur."""
+    match name:
+        case "none":
+            return v2.Identity()
+        case "light":
+            return v2.Compose(
+                [
+                    v2.RandomResizedCrop(size_px, scale=(0.6, 1.0), antialias=True),
+                    v2.RandomHorizontalFlip(),
+                ]
+            )
+        case "strong":
+            return v2.Compose(
+                [
+                    v2.RandomResizedCrop(size_px, scale=(0.08, 1.0), antialias=True),
+                    v2.RandomHorizontalFlip(),
+                    v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2),
+                ]
+            )
