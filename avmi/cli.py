@@ -223,7 +223,7 @@ def evaluate_retrieval(
 def evaluate_probe(
     checkpoint: Checkpoint,
     corpus: Corpus,
-    split: TestSplit = "test",
+    split: Annotated[Literal["valid", "test"], typer.Option(help="Which videos to test on.")] = "test",
     view: Annotated[
         Literal["image", "audio", "both"], typer.Option(help="Features that the probe reads.")
     ] = "both",

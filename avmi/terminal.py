@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from avmi import __version__
+from avmi.config.mistakes import listed
 from avmi.errors import AvmiError
 
 TRACEBACK_VARIABLE = "AVMI_TRACEBACK"
@@ -89,15 +90,17 @@ def _told(error: AvmiError) -> str:
 
 
 def _usage(error: Any) -> str:
-    context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         return str(error.format_message())
+    context = getattr(error, "ctx", None)
     text = " ".join(str(error.format_message()).split()).rstrip(".")
-    option = str(getattr(error, "option_name", ""))
-    takes_settings = context is not None and any(p.name == "overrides" for p in context.command.params)
-    if option.startswith("--") and not getattr(error, "possibilities", None) and takes_settings:
-        text += f". Settings are written without dashes: {option.lstrip('-')}=VALUE"
-    see = f" (see `{context.command_path} --help`)" if context is not None else ""
+    text = text.replace("Value error, ", "").replace("Input should be", "it must be")
+    near = getattr(error, "possibilities", None)
+    if option := getattr(error, "option_name", None) if near is not None else None:
+        text = f"no such option: {option}" + (f"; did you mean {listed(near, last='or')}?" if near else "")
+        if not near and context and any(p.name == "overrides" for p in context.command.params):
+            text += f"; settings are written without dashes: {option.lstrip('-')}=VALUE"
+    see = f" (see `{context.command_path} --help`)" if context else ""
     return f"avmi: {text[:1].lower()}{text[1:]}{see}"
 
 

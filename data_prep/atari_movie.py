@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -118,7 +118,7 @@ class MovieWriter:
         frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE_HZ, 0, Fraction(1, SAMPLE_RATE_HZ)
         return [*stream.encode(frame), *stream.encode(None)]
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "MovieWriter":
         return self
 
     def __exit__(

@@ -6,7 +6,7 @@ The emulator is ale-py, whose wheel holds the games. Anything that keeps `Consol
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -37,6 +37,7 @@ class Tick:
     sound: UInt8[np.ndarray, "512"]  # SILENT_LEVEL at rest
 
 
+@runtime_checkable  # the tests check arguments at run time
 class Console(Protocol):
     """A game console that is running one game."""
 

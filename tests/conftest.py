@@ -1,9 +1,14 @@
 """What the whole suite shares: shape checks switched on, the optional folder of real clips."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from avmi.config.schema import PretrainConfig
 
 # Shapes in signatures are checked in the tests only: at run time they would break torch.compile.
 install_import_hook("avmi", "beartype.beartype")
@@ -16,3 +21,19 @@ def real_clips() -> Path:
     if not REAL_CLIPS.is_dir():
         pytest.skip(f"the folder of real clips is absent: {REAL_CLIPS}")
     return REAL_CLIPS
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a prepared corpus: 3 labels × (3 train, 1 valid, 1 test) clips of about 3 s. Read only."""
+    from corpora import make_corpus  # only now: the hook above must see avmi's first import
+
+    return make_corpus(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., "PretrainConfig"]:
+    """`tiny_config(corpus, run, **changes)`; see `corpora.tiny_config`."""
+    from corpora import tiny_config
+
+    return tiny_config

@@ -55,6 +55,7 @@ class Document:
     data: dict[str, Any] = field(default_factory=dict)
     origins: dict[Keys, str] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
+    unread: set[Keys] = field(default_factory=set)  # keys that have no value, because of a mistake
 
     def complain(self, keys: Keys, message: str, *, where: str | None = None) -> None:
         """Note a mistake at a key."""
@@ -122,10 +123,10 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     mark, problem = error.problem_mark, str(error.problem)
     if "'\\t'" in problem:
         problem = "a tab, which YAML does not allow for indenting; use spaces"
-    elif error.context and error.context_mark and "expected a single document" not in error.context:
-        problem += f" ({error.context} of line {error.context_mark.line + 1})"
-    elif error.context:
+    elif error.context and "expected a single document" in error.context:
         problem = "a second document starts here (---); a configuration is one document"
+    elif error.context and error.context_mark:
+        problem += f" ({error.context} of line {error.context_mark.line + 1})"
     return f":{mark.line + 1}:{mark.column + 1}: not YAML: {problem}"
 
 
@@ -140,6 +141,7 @@ class Builder:
         """Give the plain value of a node that stands at a key."""
         if any(node is outer for outer in self.open):
             self._complain(node, keys, "contains itself; an alias (*) must stand outside its anchor (&)")
+            self.document.unread.add(keys)
             return None
         self.open.append(node)
         try:
@@ -196,6 +198,7 @@ class Builder:
     def _scalar(self, node: yaml.Node, keys: Keys) -> Any:
         if not node.tag.startswith(_TAG):
             self._complain(node, keys, f"the tag {node.tag} is not allowed; remove it")
+            self.document.unread.add(keys)
             return None
         text = str(node.value)
         return text if node.tag == _TAG + "str" else plain_value(text)

@@ -84,8 +84,7 @@ def _inside(place: _Place, step: Key) -> _Place:
     if get_origin(kind) is dict:
         return _Place(keys, get_args(kind)[1], value, None, (), place.description)
     inner = shapes.element(kind, int(step))
-    limits = tuple(limit for m in getattr(inner, "__metadata__", ()) for limit in getattr(m, "metadata", [m]))
-    return _Place(keys, inner, value, None, limits, place.description)
+    return _Place(keys, inner, value, None, shapes.limits_of(inner), place.description)
 
 
 def _mistake(schema: type[BaseModel], data: Any, place: _Place, error: ErrorDetails) -> Mistake:

@@ -34,11 +34,11 @@ def load_config(path: StrPath, overrides: Sequence[str] = (), *, schema: type[Co
     """
     document = read_document(Path(path))
     override(document, overrides)
-    unresolved = resolve(document)
+    resolve(document)
     _refuse_what_is_no_such_config(document, schema)
     config, mistakes = _validated(schema, document.data)
     for mistake in mistakes:
-        if not any(mistake.keys[: len(keys)] == keys for keys in unresolved):
+        if not any(mistake.keys[: len(keys)] == keys for keys in document.unread):
             document.complain(mistake.keys, mistake.message)
     if config is None or document.mistakes:
         raise ConfigError(_text(document))
@@ -120,14 +120,14 @@ def _validated(schema: type[Config], data: dict[str, Any]) -> tuple[Config | Non
     except ValidationError as error:
         mistakes = explain(schema, data, error.errors(include_url=False))
     if issubclass(schema, PretrainConfig):
-        mistakes += _check_together(data, {m.keys for m in mistakes})
+        mistakes += _check_together(config, data, {mistake.keys for mistake in mistakes})
     return config, mistakes
 
 
-def _check_together(data: dict[str, Any], wrong: set[Keys]) -> list[Mistake]:
+def _check_together(config: Settings | None, data: dict[str, Any], wrong: set[Keys]) -> list[Mistake]:
     """Run the checks across keys on every part that can be read once its wrong keys are left out."""
     part = {
-        name: _read_part(name, data, wrong)
+        name: getattr(config, name) if config else _read_part(name, data, wrong)
         for name in ("views", "pairs", "encoders", "negatives", "data", "log_mel")
     }
     found: list[Mistake] = []
@@ -144,6 +144,8 @@ def _check_together(data: dict[str, Any], wrong: set[Keys]) -> list[Mistake]:
 def _read_part(name: str, data: dict[str, Any], wrong: set[Keys]) -> Any:
     """Read one top key without the keys that are wrong in it; None when that cannot be read either."""
     field = PretrainConfig.model_fields[name]
+    if (name,) in wrong:
+        return None
     if name not in data:
         return None if field.is_required() else field.get_default()
     adapter: TypeAdapter[Any] = TypeAdapter(field.annotation or Any)

@@ -92,19 +92,17 @@ def _beneath(value: Any, keys: Keys) -> Iterator[Keys]:
         yield from _beneath(inner, (*keys, key))
 
 
-def resolve(document: Document) -> set[Keys]:
-    """Replace every `${key.sub}` by that value; returns the keys where that failed, noted as mistakes."""
+def resolve(document: Document) -> None:
+    """Replace every `${key.sub}` by that value; where that fails is noted as a mistake."""
     places = {k: text for k, text in _texts(document.data) if "${" in text or text == "???"}
     if not places:
-        return set()
+        return
     # Imported here: a tenth of a second, which most configurations need not wait for.
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    failed: set[Keys] = set()
-
     def fail(keys: Keys, error: Exception) -> None:
-        failed.add(keys)
+        document.unread.add(keys)
         _set(document.data, keys, None)
         document.complain(keys, _problem(places[keys], error))
 
@@ -114,7 +112,7 @@ def resolve(document: Document) -> set[Keys]:
         except OmegaConfBaseException as error:
             fail(keys, error)
     config = OmegaConf.create(document.data)
-    for keys in places.keys() - failed:
+    for keys in places.keys() - document.unread:
         try:
             value = _at(config, keys)
             if OmegaConf.is_config(value):
@@ -123,7 +121,6 @@ def resolve(document: Document) -> set[Keys]:
             fail(keys, error)
         else:
             _set(document.data, keys, value)
-    return failed
 
 
 def _texts(value: Any) -> Iterator[tuple[Keys, str]]:

@@ -39,6 +39,10 @@ def is_group(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
+def _is_literal(kind: Any) -> bool:
+    return get_origin(kind) is Literal
+
+
 def is_list(kind: Any) -> bool:
     """Tell whether a type is written as a list."""
     return get_origin(kind) is tuple
@@ -48,6 +52,13 @@ def element(kind: Any, index: int) -> Any:
     """Give the type of a list's element; that of the last one for a place that the list has not."""
     kinds = [k for k in get_args(kind) if k is not Ellipsis]
     return kinds[min(index, len(kinds) - 1)]
+
+
+def limits_of(kind: Any) -> tuple[Any, ...]:
+    """List the limits that a type carries itself: those of a list's elements, for example."""
+    return tuple(
+        limit for extra in getattr(kind, "__metadata__", ()) for limit in getattr(extra, "metadata", [extra])
+    )
 
 
 def tag(group: type[BaseModel]) -> str | None:
@@ -76,7 +87,9 @@ def allowed(kind: Any, limits: tuple[Any, ...] = (), unit: str | None = None) ->
     if len(parts) > 1 and all(is_group(part) for part in parts):
         return f"a group with a kind: {listed((tag(p) for p in parts), last='or')}"
     if len(parts) > 1:
-        return ", or ".join(allowed(part, limits, unit) for part in parts)
+        words = [w for part in parts for w in (get_args(part) if _is_literal(part) else ())]
+        others = [allowed(part, limits, unit) for part in parts if not _is_literal(part)]
+        return ", or ".join([", ".join(words), *others] if words else others)
     return _allowed_of_one(parts[0], limits, unit) + none
 
 
@@ -87,12 +100,15 @@ def _allowed_of_one(kind: Any, limits: tuple[Any, ...], unit: str | None) -> str
         return _WORDS[kind]
     if is_group(kind):
         return f"a group with the keys {listed(kind.model_fields)}"
-    if get_origin(kind) is Literal:
+    if _is_literal(kind):
         return listed(get_args(kind), last="or")
     if is_list(kind):
         fixed = Ellipsis not in get_args(kind)
         count = f" of exactly {len(get_args(kind))}" if fixed else _least(limits)
-        return f"a list{count}, each {allowed(element(kind, 0))}"
+        inner = element(kind, 0)
+        if is_group(inner):
+            return f"a list{count or ' of'} groups with the keys {listed(inner.model_fields)}"
+        return f"a list{count}, each {allowed(inner, limits_of(inner))}"
     if get_origin(kind) is dict:
         return f"a group{_least(limits) or ' of'} names, each {allowed(get_args(kind)[1])}"
     return str(kind)

@@ -152,7 +152,7 @@ def cells_of(grey: np.ndarray) -> Float[np.ndarray, "rows columns"]:
     return np.asarray(sums / np.outer(heights, widths))
 
 
-def are_still(pictures: Sequence[Float[np.ndarray, "rows columns"]]) -> bool:
+def are_still(pictures: Sequence[Float[np.ndarray, "_ _"]]) -> bool:
     """Whether no cell of these pictures (cell means, see `cells_of`) moves by more than `STILL_LEVELS`."""
     if len(pictures) < 2 or any(p.shape != pictures[0].shape for p in pictures):
         return len(pictures) < 2

@@ -1,4 +1,4 @@
-"""Files and a probe function → each file's outcome, computed in child processes with a time limit per file.
+"""Files and probe functions → each file's outcome, computed in child processes with a time limit per file.
 
 A decoder may hang or crash on a damaged file. Both happen in a child that has one file at a time: the parent
 kills it when the time is up, notes which file it was, and starts another. Children are plain interpreters
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,23 +46,26 @@ class _Child:
     process: subprocess.Popen[str]
     ready: bool = False
     path: Path | None = None
+    attempt: int = 0
     deadline: float = 0.0
     done: int = 0
 
 
 class ProbePool:
-    """Child processes that call one probe function; use it as a context manager.
+    """Child processes that call probe functions; use it as a context manager.
 
-    The probe is a function of a module (its name is what the child gets), takes an absolute path, returns
-    what JSON can carry, and raises `DecodeError` for a file that is unusable.
+    A probe is a function of a module (its name is what the child gets), takes an absolute path, returns
+    what JSON can carry, and raises `DecodeError` for a file that is unusable. Files go to the first probe;
+    those on which it hangs or crashes go to the next.
     """
 
-    def __init__(self, probe: Probe, *, workers: int, time_limit_seconds: float) -> None:
-        self._target = f"{probe.__module__}:{probe.__qualname__}"
+    def __init__(self, *probes: Probe, workers: int, time_limit_seconds: float) -> None:
+        self._targets = [f"{probe.__module__}:{probe.__qualname__}" for probe in probes]
         self._workers = workers
         self._limit = time_limit_seconds
         self._children: list[_Child] = []
         self._lines: queue.SimpleQueue[tuple[_Child, str | None]] = queue.SimpleQueue()
+        self._again: deque[tuple[Path, int]] = deque()
 
     def __enter__(self) -> "ProbePool":
         return self
@@ -73,14 +77,21 @@ class ProbePool:
     def run(self, paths: Iterable[Path]) -> Iterator[tuple[Path, Outcome]]:
         """Probe every file, yielding outcomes as they come, in no fixed order."""
         waiting = iter(paths)
-        held: Path | None = next(waiting, None)
+        held = self._next_file(waiting)
         while held is not None or any(child.path for child in self._children):
             while held is not None and (child := self._idle()) is not None:
-                self._give(child, held)
-                held = next(waiting, None)
+                self._give(child, *held)
+                held = self._next_file(waiting)
             found = self._next_outcome()
             if found is not None:
                 yield found
+            held = held or self._next_file(waiting)
+
+    def _next_file(self, waiting: Iterator[Path]) -> tuple[Path, int] | None:
+        if self._again:
+            return self._again.popleft()
+        path = next(waiting, None)
+        return None if path is None else (path, 0)
 
     def _idle(self) -> _Child | None:
         for child in self._children:
@@ -91,12 +102,12 @@ class ProbePool:
             return self._children[-1]
         return None
 
-    def _give(self, child: _Child, path: Path) -> None:
-        child.path = path
+    def _give(self, child: _Child, path: Path, attempt: int) -> None:
+        child.path, child.attempt = path, attempt
         child.deadline = time.monotonic() + (self._limit if child.ready else _START_SECONDS)
         with contextlib.suppress(OSError):  # a dead child shows by the end of its output
             assert child.process.stdin is not None
-            child.process.stdin.write(json.dumps(str(path)) + "\n")
+            child.process.stdin.write(json.dumps({"path": str(path), "attempt": attempt}) + "\n")
             child.process.stdin.flush()
 
     def _next_outcome(self) -> tuple[Path, Outcome] | None:
@@ -126,23 +137,30 @@ class ProbePool:
         return path, Outcome(message.get("facts"), message.get("reason", ""), message.get("detail", ""))
 
     def _overdue(self, child: _Child) -> tuple[Path, Outcome] | None:
-        path = child.path
-        assert path is not None
         self._stop(child)
         if not child.ready:
             raise AvmiError(f"the probing process did not start within {_START_SECONDS:.0f} s")
         detail = f"not probed within {self._limit:g} s; --time-limit-seconds allows more"
-        return path, Outcome(None, "time_limit", detail)
+        return self._unfinished(child, Outcome(None, "time_limit", detail))
 
     def _died(self, child: _Child) -> tuple[Path, Outcome] | None:
-        path = child.path
         code = child.process.wait()
         self._stop(child)
         if not child.ready:
             raise AvmiError(f"the probing process ended while it started (exit code {code})")
         how = _signal_name(-code) if code < 0 else f"exit code {code}"
-        outcome = Outcome(None, "decoder_crash", f"the decoder ended its process ({how})")
-        return (path, outcome) if path is not None else None
+        return self._unfinished(
+            child, Outcome(None, "decoder_crash", f"the decoder ended its process ({how})")
+        )
+
+    def _unfinished(self, child: _Child, outcome: Outcome) -> tuple[Path, Outcome] | None:
+        """Pass the file of a child that is gone to the next probe; after the last, the outcome stands."""
+        if child.path is None:
+            return None
+        if child.attempt + 1 < len(self._targets):
+            self._again.append((child.path, child.attempt + 1))
+            return None
+        return child.path, outcome
 
     def _start(self) -> _Child:
         environment = {
@@ -165,7 +183,7 @@ class ProbePool:
         child = _Child(process)
         threading.Thread(target=self._listen, args=(child,), daemon=True).start()
         assert process.stdin is not None
-        hello = {"probe": self._target, "limit": self._limit, "parent": os.getpid()}
+        hello = {"probes": self._targets, "limit": self._limit, "parent": os.getpid()}
         with contextlib.suppress(OSError):
             process.stdin.write(json.dumps(hello) + "\n")
             process.stdin.flush()
@@ -202,16 +220,22 @@ def serve() -> None:
     hello = json.loads(requests.readline())
     _end_with_parent(hello["parent"])
     try:
-        module, name = hello["probe"].split(":")
-        probe: Probe = getattr(importlib.import_module(module), name)
+        probes = [_imported(target) for target in hello["probes"]]
     except Exception as error:
         _answer(answers, {"failed": f"{type(error).__name__}: {error}"})
         return
     _answer(answers, {"ready": True})
     for line in requests:
+        request = json.loads(line)
         _end_after(hello["limit"] + 10)
-        _answer(answers, _probed(probe, Path(json.loads(line))))
+        _answer(answers, _probed(probes[request["attempt"]], Path(request["path"])))
         _end_after(0)
+
+
+def _imported(target: str) -> Probe:
+    module, name = target.split(":")
+    probe: Probe = getattr(importlib.import_module(module), name)
+    return probe
 
 
 def _probed(probe: Probe, path: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def open_decord(path: Path) -> Any:
 
     try:
         return decord.VideoReader(str(path.absolute()), ctx=decord.cpu(0), num_threads=1)
-    except (RuntimeError, AssertionError, UnicodeError) as error:  # DECORDError is a RuntimeError
+    except (decord.DECORDError, RuntimeError, AssertionError, UnicodeError) as error:
         raise DecodeError(f"decord cannot open {path}: {_first_line(error)}", reason="open_failed") from error
 
 
@@ -76,9 +76,11 @@ class DecordReader:
     def _pixels(
         self, places: np.ndarray, short_side_px: int | None
     ) -> UInt8[np.ndarray, "frames height width 3"]:
+        import decord
+
         try:
             pixels = self._reader.get_batch(places).asnumpy()
-        except RuntimeError as error:
+        except (decord.DECORDError, RuntimeError) as error:
             raise DecodeError(
                 f"decord cannot read {self._path}: {_first_line(error)}", reason="damaged"
             ) from error

@@ -27,6 +27,8 @@ _NEAR_SECONDS = 1.0
 # Frames that no other frame needs are not decoded until the target is this near; more than any
 # encoder reorders (16 frames), less than a GOP.
 _SKIP_UNTIL_SECONDS = 0.7
+# Decoders that obey a change of this setting between packets (dav1d does not).
+_CAN_SKIP = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,13 @@ class PictureSource:
         self._tick_seconds = float(file.video.time_base)
         self._tolerance = min(0.5, LARGEST_ROUNDING_SECONDS / self._tick_seconds)
         self._never_seek = False
+        self._can_skip = file.video.codec_context.name in _CAN_SKIP
+        # AVI has no presentation timestamps, and what FFmpeg makes of the order of B-frames is wrong for
+        # packed ones (Xvid, much of UCF101): there pictures come up in the order and at the times at
+        # which chunks are read, counted from the start.
+        self._by_order = file.container.format.name == "avi" and file.video.codec_context.has_b_frames
+        if self._by_order:
+            self._never_seek, self._can_skip = True, False
         self._forget()
 
     def _forget(self) -> None:
@@ -59,6 +68,9 @@ class PictureSource:
         self._decoded: deque[VideoFrame] = deque()
         self._current: Picture | None = None
         self._ahead: Picture | None = None
+        self._step_ticks = 0
+        self._first_packet_ticks: int | None = None
+        self._delay_ticks: int | None = None
         self._ended = False
         self._first_key_ticks: int | None = None
         self._waits_for_key = False
@@ -139,7 +151,7 @@ class PictureSource:
     def _stands_before(self, ticks: float, *, skip: bool, from_start: bool) -> bool:
         self._forget()
         self._waits_for_key = not from_start
-        if skip:
+        if skip and self._can_skip:
             self._skip_before = ticks - _SKIP_UNTIL_SECONDS / self._tick_seconds
         self._packets = self._file.packets(self._file.video)  # type: ignore[arg-type]
         self._turn = self._file.turn
@@ -157,6 +169,8 @@ class PictureSource:
                 return
             if self._ahead.ticks > ticks + self._tolerance:
                 return
+            if self._current is not None:
+                self._step_ticks = self._ahead.ticks - self._current.ticks
             self._current, self._ahead = self._ahead, None
 
     def _next_picture(self, *, give_up_after: float) -> Picture | None:
@@ -165,27 +179,36 @@ class PictureSource:
             frame = self._next_frame()
             if frame is None:
                 return None
-            if frame.pts is None:
-                raise DecodeError(
-                    f"{self._file.path}: the pictures have no timestamps", reason="no_timestamps"
-                )
+            ticks = self._ticks_of(frame)
             if self._waits_for_key and not frame.key_frame:
-                if frame.pts > give_up_after:
+                if ticks > give_up_after:
                     return None
                 continue
             if self._waits_for_key:
-                self._waits_for_key, self._first_key_ticks = False, frame.pts
-            if self._first_key_ticks is not None and frame.pts < self._first_key_ticks:
+                self._waits_for_key, self._first_key_ticks = False, ticks
+            if self._first_key_ticks is not None and ticks < self._first_key_ticks:
                 continue
             previous = self._ahead or self._current
-            if previous is not None and frame.pts < previous.ticks:
+            if previous is not None and ticks < previous.ticks:
                 raise DecodeError(
                     f"{self._file.path}: timestamps go back from {self.seconds_of(previous):.3f} s "
-                    f"by {(previous.ticks - frame.pts) * self._tick_seconds:.3f} s",
+                    f"by {(previous.ticks - ticks) * self._tick_seconds:.3f} s",
                     reason="timestamps_not_ascending",
                 )
             damaged, self._damaged = self._damaged, False
-            return Picture(frame, frame.pts, after_damage=damaged)
+            return Picture(frame, ticks, after_damage=damaged)
+
+    def _ticks_of(self, frame: VideoFrame) -> int:
+        if self._by_order:
+            if frame.dts is None:  # the decoder gives its last pictures without reading any more
+                last = self._ahead or self._current
+                return last.ticks + 1 if last else self._first_packet_ticks or 0
+            if self._delay_ticks is None:
+                self._delay_ticks = frame.dts - (self._first_packet_ticks or 0)
+            return frame.dts - self._delay_ticks
+        if frame.pts is None:
+            raise DecodeError(f"{self._file.path}: the pictures have no timestamps", reason="no_timestamps")
+        return frame.pts
 
     def _next_frame(self) -> VideoFrame | None:
         """Take the decoder's next sound frame; damage makes it wait for the next keyframe."""
@@ -203,6 +226,8 @@ class PictureSource:
                 return None
             if packet is None:
                 return None
+            if self._first_packet_ticks is None:
+                self._first_packet_ticks = packet.dts
             self._choose_skipping(packet)
             try:
                 self._decoded.extend(packet.decode())
@@ -248,9 +273,9 @@ class PictureSource:
         )
 
     def _duration_seconds(self, picture: Picture) -> float:
-        if picture.frame.duration:
-            return float(picture.frame.duration * self._tick_seconds)
-        stream = self._file.video
-        rate = stream.average_rate if stream is not None else None
+        """How long it stands if nothing follows: as its packet says, unless that is a rounding tick."""
+        rate = getattr(self._file.video, "average_rate", None)
         # A lone still with neither stands for one tick: its own time can be asked for.
-        return float(1 / rate) if rate else self._tick_seconds
+        usual = self._step_ticks or (float(1 / rate) / self._tick_seconds if rate else 1.0)
+        says = picture.frame.duration or 0
+        return (says if says > usual / 2 else usual) * self._tick_seconds

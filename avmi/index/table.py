@@ -5,6 +5,7 @@ and there is never half a table.
 """
 
 import dataclasses
+import errno
 import json
 import os
 from collections import Counter
@@ -129,7 +130,10 @@ def write_embeddings(
     try:
         with _readable_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.touch()  # find out before hours of embedding
+            # Find out before hours of embedding.
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "it is a folder")
+            temporary.touch()
         for group in _row_groups(batches, row_group_rows):
             with _readable_write_errors(path):
                 writer = writer or _open_writer(temporary, group.schema, provenance)

@@ -182,7 +182,7 @@ def same_label_at_1_other_video(
     for rows, scores in _score_chunks(queries, gallery, chunk_rows):
         visible = query_videos[rows, None] != gallery_videos
         scores = scores.masked_fill(~visible, -2.0)  # below every cosine
-        top = visible & (scores >= scores.amax(dim=1, keepdim=True) - tie)
+        top = scores >= scores.amax(dim=1, keepdim=True) - tie
         same = top & (query_labels[rows, None] == gallery_labels)
         shares.append(same.sum(dim=1).cpu().double() / top.sum(dim=1).cpu())
         seen.append(visible.any(dim=1).cpu())

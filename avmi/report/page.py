@@ -71,7 +71,7 @@ class Table:
     """Rows under column names; numbers stand to the right, blocks may stand in cells."""
 
     columns: Sequence[str]
-    rows: Sequence[Sequence["str | int | float | Block | None"]]
+    rows: Sequence[Sequence["Cell"]]
     caption: str = ""
 
 
@@ -91,7 +91,16 @@ class Gallery:
     cards: Sequence[Card]
 
 
-Block = Text | Code | Facts | Figure | Sound | Bars | Table | Gallery
+@dataclass(frozen=True)
+class Beside:
+    """A narrow column beside a wide one; below each other on a narrow screen."""
+
+    narrow: Sequence["Block"]
+    wide: Sequence["Block"]
+
+
+Block = Text | Code | Facts | Figure | Sound | Bars | Table | Gallery | Beside
+Cell = str | int | float | Block | None
 
 
 @dataclass(frozen=True)
@@ -187,6 +196,11 @@ def _block(block: Block) -> str:
                 for card in block.cards
             )
             return f'<div class="gallery">{cards}</div>'
+        case Beside():
+            return (
+                f'<div class="beside"><div>{_blocks(block.narrow)}</div>'
+                f"<div>{_blocks(block.wide)}</div></div>"
+            )
 
 
 def _data_uri(data: bytes, media_type: str) -> str:
@@ -222,7 +236,7 @@ def _table(block: Table) -> str:
     )
 
 
-def _cell(cell: str | int | float | Block | None) -> str:
+def _cell(cell: Cell) -> str:
     return _escaped(cell) if cell is None or isinstance(cell, str | int | float) else _block(cell)
 
 
@@ -236,7 +250,7 @@ for (const player of document.querySelectorAll("audio[data-start]"))
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fbfbfa; --ink: #1d2125; --quiet: #626a73; --line: #e2e4e6;
   --card: #ffffff; --accent: #2f6fb2; --warning: #9a5b00; --warning-paper: #fff4df; }
-@media (prefers-color-scheme: dark) { :root { --paper: #15181b; --ink: #e4e7ea; --quiet: #98a1aa;
+@media screen and (prefers-color-scheme: dark) { :root { --paper: #15181b; --ink: #e4e7ea; --quiet: #98a1aa;
   --line: #2d3237; --card: #1c2024; --accent: #6ea8e0; --warning: #f0b95b; --warning-paper: #2f2614; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
@@ -262,6 +276,7 @@ table { border-collapse: collapse; font-size: .9rem; }
 caption { text-align: left; padding-bottom: .35rem; }
 th, td { text-align: left; padding: .32rem .9rem .32rem 0; vertical-align: top;
   border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+td:first-child { overflow-wrap: normal; }
 thead th { color: var(--quiet); font-weight: 600; white-space: nowrap; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .bars { width: 100%; max-width: 44rem; } .bars th { font-weight: 400; white-space: nowrap; }
@@ -271,7 +286,10 @@ thead th { color: var(--quiet); font-weight: 600; white-space: nowrap; }
 .gallery { display: grid; gap: .9rem; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); }
 .gallery article { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: .75rem; min-width: 0; }
+.beside { display: grid; gap: 1.1rem; grid-template-columns: 13rem minmax(0, 1fr); margin: 0 0 2rem; }
+.beside .gallery { grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
+@media (max-width: 46rem) { .beside { grid-template-columns: minmax(0, 1fr); } }
 figure { margin: .4rem 0; } img { max-width: 100%; height: auto; border-radius: 6px; background: #fff; }
 audio { width: 100%; }
-@media print { body { background: #fff; } section { break-inside: avoid; } }
+article, figure, tr { break-inside: avoid; }
 """

@@ -1,4 +1,4 @@
-"""Sounds, curves of a run and confusion matrices → PNG pictures and WAV bytes for a page.
+"""Sounds, curves of a run and confusion matrices → PNG pictures for a page.
 
 Pictures are drawn on plates of their own colour, so that they can be read on light and dark pages alike.
 Labels come from strangers: they are drawn as they are, never as formulas.
@@ -188,31 +188,6 @@ def confusion_matrix_png(matrix: Float[np.ndarray, "classes classes"], classes: 
         return _png(figure)
 
 
-def wav_bytes(waveform: Waveform) -> bytes:
-    """Write a sound as a WAV file of 16-bit PCM, mono."""
-    import wave
-
-    pcm = np.round(np.clip(waveform.samples, -1, 1) * 32767).astype("<i2")
-    out = io.BytesIO()
-    with wave.open(out, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(waveform.sample_rate_hz)
-        file.writeframes(pcm.tobytes())
-    return out.getvalue()
-
-
-def picture_jpeg(pixels: np.ndarray, *, most_px: int = 480) -> bytes:
-    """Write a picture (uint8, `height width 3`) as JPEG, its longer side shrunk to `most_px`."""
-    from PIL import Image
-
-    image = Image.fromarray(pixels)
-    image.thumbnail((most_px, most_px), Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=85)
-    return out.getvalue()
-
-
 @contextmanager
 def _figure(size_inches: tuple[float, float], *, paper: str) -> "Iterator[tuple[Figure, Axes]]":
     """Give an empty figure that no global list knows, with the house's type and colours."""
@@ -243,10 +218,13 @@ def _figure(size_inches: tuple[float, float], *, paper: str) -> "Iterator[tuple[
     with rc_context(style), warnings.catch_warnings():
         # A letter that no font has is drawn as a box; a line on stderr for each helps nobody.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06)
+        # Thumbnails have labels of known size; laying them out by measuring would double their time.
+        layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06) if paper == _PAPER else None
         figure = Figure(figsize=size_inches, dpi=_DOTS_PER_INCH, layout=layout, facecolor=paper)
         FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
+        width, height = size_inches
+        room = (0.45 / width, 0.22 / height, 1 - 0.53 / width, 1 - 0.28 / height)
+        axes = figure.add_subplot() if paper == _PAPER else figure.add_axes(room)
         axes.spines[["top", "right"]].set_visible(False)
         yield figure, axes
 
@@ -266,7 +244,9 @@ def _add_legend(axes: "Axes", curves: Sequence[Curve]) -> None:
     handles, names = [], []
     for number, curve in enumerate(curves):
         colour = _COLOURS[number % len(_COLOURS)]
-        handles.append(Line2D([], [], color=colour, linewidth=1.3, marker="o" if curve.is_marked else None, markersize=3))
+        handles.append(
+            Line2D([], [], color=colour, linewidth=1.3, marker="o" if curve.is_marked else None, markersize=3)
+        )
         names.append(" " + _drawable(curve.name) if curve.name.startswith("_") else _drawable(curve.name))
     if any(curve.ceilings is not None for curve in curves):
         handles.append(Line2D([], [], color=_QUIET, linewidth=1.0, linestyle=(0, (4, 3))))
@@ -290,8 +270,8 @@ def _curve(name: str, points: Sequence[tuple[float, float, float | None]], kind:
 
 def _png(figure: "Figure") -> bytes:
     out = io.BytesIO()
-    # Without the version and the time in it, the same numbers give the same bytes.
-    figure.savefig(out, format="png", facecolor=figure.get_facecolor(), metadata={"Software": None})
+    # Not savefig, which draws twice; without the version in it, the same numbers give the same bytes.
+    figure.canvas.print_png(out, metadata={"Software": None})  # type: ignore[attr-defined]
     return out.getvalue()
 
 

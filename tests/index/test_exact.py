@@ -96,6 +96,19 @@ def test_equal_scores_stand_in_the_order_of_clip_ids_for_every_k(tmp_path: Path)
     assert alone == among
 
 
+def test_scores_nearer_than_float32_can_tell_are_ordered_in_float64(tmp_path: Path) -> None:
+    rows, query = rows_of(300), unit(1, 200, seed=6)
+    vectors = query + 1e-6 * unit(300, 200, seed=7)
+    write_index(tmp_path / "index", [(rows, vectors)], provenance=PROVENANCE)
+    scores = (vectors.double() @ query[0].double()).round(decimals=9).tolist()
+    expected = [
+        row.clip_id for _, row in sorted(zip(scores, rows, strict=True), key=lambda p: (-p[0], p[1].clip_id))
+    ]
+    index = Index.open(tmp_path / "index")
+    for k in (1, 3, 10, 40):
+        assert [hit.clip_id for hit in index.search(query, k=k)[0]] == expected[:k]
+
+
 def test_small_chunks_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index, _, _ = made(tmp_path / "index")
     queries = unit(9, 8, seed=5)

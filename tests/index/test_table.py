@@ -157,8 +157,10 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_embedded(tmp_
         pytest.fail("embedded before trying to write")
         yield [], torch.empty(0, 6)
 
-    with pytest.raises(UsageError, match="cannot write"):
-        write_embeddings(tmp_path / "file" / "t.parquet", never(), provenance=PROVENANCE)
+    for place in (tmp_path / "file" / "t.parquet", tmp_path / ("long" * 100), tmp_path):
+        with pytest.raises(UsageError, match="cannot write"):
+            write_embeddings(place, never(), provenance=PROVENANCE)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_files_that_are_no_table_are_errors(tmp_path: Path) -> None:

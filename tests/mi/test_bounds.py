@@ -155,6 +155,16 @@ def test_the_diagonal_stays_positive_whatever_the_mask_says_of_it() -> None:
     assert values[0] == values[1]
 
 
+def test_the_symmetric_form_counts_items_that_have_a_negative_both_ways() -> None:
+    scores, negatives = random_scores(5, 5, seed=21), torch.ones(5, 5, dtype=torch.bool)
+    negatives[0, :] = False  # x_0 has no negative, y_0 has four
+    bound = info_nce(scores, negatives=negatives)
+    of_rows = [term for term, _ in loop_rows(scores, negatives)]
+    of_columns = [term for term, _ in loop_rows(scores.T, negatives.T)][1:]
+    assert bound.value_nats.item() == pytest.approx((mean(of_rows) + mean(of_columns)) / 2, abs=1e-12)
+    assert (bound.counted.item(), bound.excluded.item()) == (4, 1)
+
+
 def test_standard_error_is_that_of_the_mean_of_the_terms() -> None:
     scores, negatives = random_scores(7, 7, seed=14), random_mask(7, 7, seed=15, share=0.8)
     bound = info_nce(scores, negatives=negatives, direction="rows")

@@ -1,0 +1,42 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from avmi.distributed import gather, gather_objects, gather_with_gradient, rank, world_size
+from tests.two_ranks import CLIPS, loss_and_gradients
+
+
+def test_one_process_gathers_only_itself() -> None:
+    tensor = torch.randn(3, 2, requires_grad=True)
+    assert (rank(), world_size()) == (0, 1)
+    assert gather(tensor) is tensor
+    assert gather_with_gradient(tensor) is tensor
+    assert gather_objects("x") == ["x"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
+def test_several_processes_give_loss_and_gradients_of_one_on_the_joined_batch(
+    processes: int, tmp_path: Path
+) -> None:
+    out = tmp_path / "ranks.pt"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+    command += [str(processes), str(Path(__file__).with_name("two_ranks.py")), str(out)]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    several = torch.load(out, weights_only=True)
+    assert several["world_size"] == processes
+    alone = loss_and_gradients(0, CLIPS, Accelerator(cpu=True))
+    torch.testing.assert_close(several["loss"], alone["loss"], atol=1e-5, rtol=0)
+    assert several["gradients"].keys() == alone["gradients"].keys()
+    for name, gradient in alone["gradients"].items():
+        assert gradient is not None, name
+        torch.testing.assert_close(several["gradients"][name], gradient, atol=1e-5, rtol=1e-5, msg=name)
+        assert gradient.abs().max() > 0, name
