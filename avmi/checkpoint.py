@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from avmi.config.load import dump_config, load_config
 from avmi.config.schema import PretrainConfig
-from avmi.errors import CheckpointError
+from avmi.errors import CheckpointError, ConfigError
 from avmi.models.encoders import Encoders, LogMelStatistics
 from avmi.types import StrPath
 
@@ -96,7 +96,13 @@ def load_checkpoint(path: StrPath) -> Checkpoint:
             f"{weights} is missing or damaged (its hash is not the one in {META_FILE}): "
             "use another checkpoint of the run"
         )
-    config = load_config(folder / CONFIG_FILE, [], schema=PretrainConfig)
+    try:
+        config = load_config(folder / CONFIG_FILE, [], schema=PretrainConfig)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE} is missing or damaged ({str(error).splitlines()[0]}): "
+            "use another checkpoint of the run"
+        ) from error
     settings = config.encoders.model_copy(
         update={
             "image": config.encoders.image.model_copy(update={"weights": None}),

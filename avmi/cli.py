@@ -45,10 +45,11 @@ AnySplit = Annotated[
 TestSplit = Annotated[Literal["train", "valid", "test"], typer.Option(help="Which videos to test on.")]
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(asked: bool) -> bool:
     if asked:
         print(f"avmi {__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
@@ -64,13 +65,18 @@ def options_of_all(
 @app.command(epilog="Example: avmi prepare ~/videos --out corpora/mine")
 def prepare(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Folder of videos (class = subfolder), or a CSV.")
+        Path,
+        typer.Argument(
+            metavar="SOURCE", help="Folder of videos (class = subfolder), or a CSV or Parquet of paths."
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="CORPUS", help="Folder to write.")],
-    workers: Annotated[int, typer.Option(metavar="N", min=1, help="Files probed at a time.")] = 2,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Files probed at a time; otherwise one per core.")
+    ] = None,
     time_limit_seconds: Annotated[
-        float, typer.Option(metavar="SECONDS", min=1, help="A file that takes longer to probe is rejected.")
-    ] = 60.0,
+        float, typer.Option(metavar="SECONDS", help="A file that takes longer to probe is rejected.")
+    ] = 30.0,
     fractions: Annotated[
         tuple[float, float, float],
         typer.Option(metavar="TRAIN VALID TEST", help="Shares of the splits; they sum to 1."),

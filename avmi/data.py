@@ -7,6 +7,7 @@ run resumes at a step by starting the stream there.
 
 import hashlib
 import logging
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,9 +89,7 @@ class Cutter:
     maker: ViewMaker
     decoder: Decoder
 
-    def __call__(
-        self, video_number: int, specs: Sequence[ClipSpec], *, seed: int
-    ) -> tuple[Sample, ...]:
+    def __call__(self, video_number: int, specs: Sequence[ClipSpec], *, seed: int) -> tuple[Sample, ...]:
         """Cut clips of one video; raises `DecodeError` when one of them cannot be read."""
         clips = decode_clips(
             specs,
@@ -163,9 +162,7 @@ class TrainingStream(Dataset[Visit]):
     def _visit(self, position: int, number: int) -> tuple[Sample, ...]:
         rng = random.Random(stable_seed(self.seed, position, "anchors"))
         video = self.cutter.manifest.videos[number]
-        anchors = sorted(
-            draw_anchor(self.anchors[number], rng) for _ in range(self.clips_per_video)
-        )
+        anchors = sorted(draw_anchor(self.anchors[number], rng) for _ in range(self.clips_per_video))
         specs = [cut(video, self.views, anchor) for anchor in anchors]
         return self.cutter(number, specs, seed=stable_seed(self.seed, position, "views"))
 
@@ -243,6 +240,15 @@ def collate(visits: Sequence[Visit]) -> Batch:
     )
 
 
+def share_cores(workers: int) -> None:
+    """Leave one core to each decoding process: threads that wait for each other's core waste both.
+
+    Does nothing where the user or the launcher has set OMP_NUM_THREADS.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) - workers))
+
+
 def stable_seed(*parts: object) -> int:
     """Hash anything printable to 62 bits, alike in every process and every Python."""
     text = "/".join(map(str, parts)).encode()
@@ -257,7 +263,7 @@ def _loader(
     batch_sampler: Sampler[list[int]] | Sequence[list[int]],
 ) -> DataLoader[Batch]:
     return DataLoader(
-        dataset,
+        dataset,  # type: ignore[arg-type]  # visits go in, collate makes batches of them
         batch_sampler=batch_sampler,
         collate_fn=collate,
         num_workers=workers,
@@ -266,7 +272,7 @@ def _loader(
         # A fork would copy the threads' locks of torch and FFmpeg in whatever state they are.
         multiprocessing_context="forkserver" if workers else None,
         prefetch_factor=4 if workers else None,
-    )  # type: ignore[arg-type,return-value]
+    )
 
 
 def _one_thread(_: int) -> None:

@@ -38,7 +38,7 @@ def gather_with_gradient(tensor: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "
     """
     if world_size() == 1:
         return tensor
-    joined: Tensor = _GatherWithGradient.apply(tensor)  # type: ignore[no-untyped-call]
+    joined: Tensor = _GatherWithGradient.apply(tensor)
     return joined
 
 
@@ -58,6 +58,6 @@ class _GatherWithGradient(torch.autograd.Function):
         return gather(tensor)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         first = rank() * ctx.rows
         return gradient[first : first + ctx.rows] * world_size()

@@ -1,28 +1,33 @@
 """A checkpoint → embeddings (or features) of pictures, sounds, videos and whole corpora."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import soxr
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from avmi.checkpoint import Checkpoint, load_checkpoint
 from avmi.config.views import AudioView, FrameView, View
-from avmi.corpus.manifest import Manifest, Reject
+from avmi.corpus.manifest import Manifest, Reject, Video
 from avmi.corpus.plan import ClipSpec, SignalView, evaluation_clips
+from avmi.corpus.scan import scan
 from avmi.data import Batch, Cutter, FixedClips, fixed_loader
 from avmi.decode.choose import choose_decoder
 from avmi.decode.clip import Decoder
-from avmi.errors import InputError
+from avmi.errors import DecodeError, InputError
 from avmi.types import StrPath
 from avmi.views.audio import LogMelSpectrogram
 from avmi.views.image import image_view
 from avmi.views.make import ViewMaker
 from avmi.views.picture import Picture, read_picture
+from avmi.views.waveform import read_waveform
 
 Output = Literal["embedding", "feature"]
 Waveforms = np.ndarray | Tensor | Sequence[np.ndarray | Tensor]
@@ -98,16 +103,14 @@ class Embedder:
         return settings
 
     def embed_images(
-        self, images: Sequence[Picture], *, output: Output = "embedding"
+        self, images: Sequence[Picture] | np.ndarray, *, output: Output = "embedding"
     ) -> Float[Tensor, "images dim"]:
         """Embed pictures: paths, Pillow images, or uint8 arrays of `height width 3`."""
-        if isinstance(images, (str, bytes)):
-            raise InputError("embed_images takes a list of pictures, got a single path: use [path]")
+        _refuse_single(images, "embed_images", "pictures")
         name = self.image_view
         view = FrameView(kind="frame")
         tensors = (
-            image_view(read_picture(image)[None], view, image=self.config.image, seed=0)
-            for image in images
+            image_view(read_picture(image)[None], view, image=self.config.image, seed=0) for image in images
         )
         return self._run(name, tensors, output=output)
 
@@ -119,6 +122,7 @@ class Embedder:
         A sound longer than the model's window is cut into windows whose vectors are averaged (an
         embedding is brought back to unit length). Raises `InputError` for one that is shorter.
         """
+        _refuse_single(waveforms, "embed_audio", "waveforms")
         sounds = [waveforms] if isinstance(waveforms, (np.ndarray, Tensor)) else list(waveforms)
         name = self.audio_view
         vectors = []
@@ -158,7 +162,46 @@ class Embedder:
         for batch in fixed_loader(clips, workers=workers):
             yield self._vectors(batch, image=image, audio=audio, output=output)
 
-    @torch.inference_mode()
+    def embed_videos(
+        self,
+        paths: Sequence[StrPath],
+        *,
+        hop_seconds: float | None = None,
+        clips_per_video: int | None = None,
+        output: Output = "embedding",
+    ) -> ClipVectors:
+        """Embed picture and sound of evenly spread clips of video files, as `embed_manifest` does.
+
+        A file that cannot be used is among the rejects, with its reason. Files are read by pyav, which is
+        exact without the proofs of `avmi prepare`. Raises `InputError` when no file can be used.
+        """
+        _refuse_single(paths, "embed_videos", "paths")
+        measured = [_measured(Path(path)) for path in paths]
+        videos = tuple(found for found in measured if isinstance(found, Video))
+        parts = list(
+            self.embed_manifest(
+                Manifest(Path(), videos),
+                hop_seconds=hop_seconds,
+                clips_per_video=clips_per_video,
+                output=output,
+                decoder=choose_decoder("pyav"),
+            )
+        )
+        rejects = [found for found in measured if isinstance(found, Reject)]
+        rejects += [reject for part in parts for reject in part.rejects]
+        embedded = {spec.video.path for part in parts for spec in part.specs}
+        seen = embedded | {reject.path for reject in rejects}
+        rejects += [self._too_short(video) for video in videos if video.path not in seen]
+        if rejects and not embedded:
+            raise InputError(f"no video can be embedded; {rejects[0].path}: {rejects[0].detail}")
+        return dataclasses.replace(ClipVectors.join(parts), rejects=tuple(rejects))
+
+    def _too_short(self, video: Video) -> Reject:
+        views = " and ".join(self.retrieval_views)
+        detail = f"{video.duration_seconds:.2f} s of picture and sound are too short for the views {views}"
+        return Reject(video.path, "too_short", detail)
+
+    @torch.no_grad()
     def _vectors(self, batch: Batch, *, image: str, audio: str, output: Output) -> ClipVectors:
         if not batch.specs:
             return ClipVectors((), torch.empty(0, 0), torch.empty(0, 0), batch.rejects)
@@ -169,7 +212,7 @@ class Embedder:
             rejects=batch.rejects,
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: users train on what comes out
     def _run(self, view: str, tensors: Iterable[Tensor], *, output: Output) -> Float[Tensor, "rows dim"]:
         encoder = self.encoders.encoder(view)
         parts, waiting = [torch.empty(0, self._dim(view, output))], list[Tensor]()
@@ -189,13 +232,8 @@ class Embedder:
         return torch.cat(parts)
 
     def _windows(self, sound: np.ndarray | Tensor, sample_rate_hz: int) -> list[np.ndarray]:
-        samples = np.asarray(sound, dtype=np.float32)
-        mono = samples.mean(axis=0) if samples.ndim == 2 else samples
-        if mono.ndim != 1 or not np.isfinite(mono).all():
-            raise InputError("a sound must be finite samples, of shape (samples,) or (channels, samples)")
         rate = self.config.log_mel.sample_rate_hz
-        if sample_rate_hz != rate:
-            mono = soxr.resample(mono, sample_rate_hz, rate, quality="MQ")
+        mono = read_waveform(sound, sample_rate_hz=sample_rate_hz, target_rate_hz=rate)
         length = round(self.window_seconds * rate)
         if len(mono) < length:
             raise InputError(
@@ -212,6 +250,30 @@ class Embedder:
 def load(checkpoint: StrPath, *, device: torch.device | str | None = None) -> Embedder:
     """Load a checkpoint, or the best of a run folder, for embedding."""
     return Embedder(load_checkpoint(checkpoint), device=device)
+
+
+def _refuse_single(given: object, function: str, what: str) -> None:
+    """Refuse one thing in place of a list of them: a path is a sequence, too, of letters."""
+    is_array = isinstance(given, np.ndarray) and given.ndim == 3
+    if isinstance(given, (str, bytes, PathLike, Image.Image)) or is_array:
+        raise InputError(f"{function} takes a list of {what}, got a single {type(given).__name__}: use [...]")
+
+
+def _measured(path: Path) -> Video | Reject:
+    """Measure a file as `avmi prepare` does, but for decord."""
+    try:
+        facts = scan(path).facts
+    except DecodeError as error:
+        return Reject(str(path), error.reason, str(error))
+    return Video(
+        path=str(path),
+        video_id=facts.content_hash[:16],
+        label="",
+        split="test",
+        decord_exact=False,
+        decord_reason="not checked",
+        **dataclasses.asdict(facts),
+    )
 
 
 def _required(view: str | None, what: str, checkpoint: Checkpoint) -> str:

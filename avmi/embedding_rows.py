@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jaxtyping import Float
-from torch import Tensor
 from tqdm import tqdm
 
 from avmi.corpus.manifest import Manifest, Reject

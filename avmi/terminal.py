@@ -52,6 +52,8 @@ def run(app: Callable[..., Any], arguments: Sequence[str]) -> int:
     logging.getLogger("avmi").setLevel(logging.INFO)
     try:
         code = app(list(arguments), prog_name="avmi", standalone_mode=False)
+        if code == STOPPED:  # typer has caught the KeyboardInterrupt
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get(TRACEBACK_VARIABLE):

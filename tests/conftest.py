@@ -37,3 +37,12 @@ def tiny_config() -> Callable[..., "PretrainConfig"]:
     from corpora import tiny_config
 
     return tiny_config
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint folder of untrained encoders with the views of `tiny_config`. Read only."""
+    from corpora import tiny_config, untrained_checkpoint
+
+    folder = tmp_path_factory.mktemp("untrained")
+    return untrained_checkpoint(folder / "checkpoint", tiny_config(tiny_corpus, folder / "run"))

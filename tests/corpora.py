@@ -4,18 +4,22 @@ Import as `from corpora import ...`, or use the fixtures `tiny_corpus` and `tiny
 
 - `make_corpus`: writes clips, probes them and writes the manifest; returns the corpus folder.
 - `tiny_config`: a `PretrainConfig` of a few steps and small networks; nested changes are merged in.
-- `probed`: one video file → its `Video` row.
+- `probed`: one video file → its `Video` row; `video_row`: a row of a file that need not exist.
+- `untrained_checkpoint`: a configuration → a checkpoint folder with fresh weights.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from making import make_clip
 
+from avmi.checkpoint import save_checkpoint
 from avmi.config.schema import PretrainConfig
 from avmi.corpus.manifest import Reject, Video, write_manifest, write_table
 from avmi.decode.probe import probe
+from avmi.models.encoders import Encoders, LogMelStatistics
 from avmi.types import Split
 
 # Each label has a colour and a tone of its own: what is seen tells what is heard.
@@ -99,3 +103,44 @@ def tiny_config(corpus: Path, run: Path, **changes: Any) -> PretrainConfig:
         merges = isinstance(value, dict) and key in settings and key != "views"
         settings[key] = {**settings[key], **value} if merges else value
     return PretrainConfig.model_validate(settings)
+
+
+def untrained_checkpoint(folder: Path, config: PretrainConfig, *, seed: int = 0) -> Path:
+    """Save a checkpoint of encoders with fresh weights and plausible log-mel statistics."""
+    torch.manual_seed(seed)
+    encoders = Encoders(config.views, config.encoders, log_mel=LogMelStatistics(-6.0, 3.0))
+    save_checkpoint(folder, encoders, config=config, step=7, metrics={"bound_nats": 0.5}, train_videos=["v1"])
+    return folder
+
+
+def video_row(path: str = "a.mp4", **changes: Any) -> Video:
+    """Give a row as `prepare` would write it for an ordinary clip of four seconds."""
+    row: dict[str, Any] = {
+        "path": path,
+        "video_id": f"id-of-{path}",
+        "label": "",
+        "split": "train",
+        "video_start_seconds": 0.0,
+        "video_end_seconds": 4.0,
+        "last_frame_seconds": 3.96,
+        "audio_start_seconds": 0.0,
+        "audio_end_seconds": 4.0,
+        "frame_rate": 25.0,
+        "is_variable_frame_rate": False,
+        "width_px": 96,
+        "height_px": 64,
+        "rotation_degrees": 0,
+        "container": "mov",
+        "video_codec": "h264",
+        "audio_codec": "aac",
+        "sample_rate_hz": 16000,
+        "channels": 1,
+        "loudness_dbfs": -20.0,
+        "is_silent": False,
+        "is_still": False,
+        "decord_exact": True,
+        "decord_reason": "",
+        "content_hash": "0" * 64,
+        "size_bytes": 1,
+    }
+    return Video(**{**row, **changes})

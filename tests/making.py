@@ -34,7 +34,6 @@ class Encoding:
     container: str | None = None
     container_options: dict[str, str] = field(default_factory=dict)
     ticks_hz: int | None = 90000  # video clock; None: one tick a picture (AVI knows nothing else)
-    rotation_degrees: int = 0  # counter-clockwise turn written into the display matrix
 
 
 def make_clip(
@@ -164,8 +163,6 @@ def _video_stream(out, first: np.ndarray, frame_rate: Fraction | int, encoding: 
         context.time_base = stream.time_base = Fraction(1, encoding.ticks_hz)
     else:
         context.time_base = stream.time_base = 1 / Fraction(frame_rate)
-    if encoding.rotation_degrees:
-        stream.set_display_rotation(encoding.rotation_degrees)
     return stream
 
 

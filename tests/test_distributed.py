@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 
 from avmi.distributed import gather, gather_objects, gather_with_gradient, rank, world_size
-from tests.two_ranks import CLIPS, loss_and_gradients
+from two_ranks import CLIPS, loss_and_gradients
 
 
 def test_one_process_gathers_only_itself() -> None:

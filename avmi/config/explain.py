@@ -101,6 +101,8 @@ def _mistake(schema: type[BaseModel], data: Any, place: _Place, error: ErrorDeta
             return Mistake((*place.keys, "kind"), f"missing; it must be {kinds}")
         case "union_tag_invalid":
             return _wrong_kind(place)
+        case "json_invalid":  # bytes of the command line that are no UTF-8
+            return Mistake((), "holds text that is not Unicode; use paths whose names are UTF-8")
         case "value_error":
             return Mistake(place.keys, str(error["ctx"]["error"]))
     return _wrong(place)

@@ -132,7 +132,7 @@ def _check_together(config: Settings | None, data: dict[str, Any], wrong: set[Ke
     }
     found: list[Mistake] = []
     if part["views"] is not None and part["pairs"] is not None:
-        unread = {str(keys[1]) for keys in wrong if keys[0] == "views" and len(keys) > 1}
+        unread = {str(keys[1]) for keys in wrong if keys[:1] == ("views",) and len(keys) > 1}
         found += checks.check_graph(part["views"], part["pairs"], encoders=part["encoders"], unread=unread)
     if part["views"] is not None and part["log_mel"] is not None:
         found += checks.check_windows(part["views"], part["log_mel"])

@@ -1,0 +1,1 @@
+"""Which videos there are and which seconds of them are cut; knows no torch."""

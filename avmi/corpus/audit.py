@@ -13,8 +13,8 @@ from avmi.types import SPLITS, Split
 MISMATCH_SECONDS = 0.1
 _EXAMPLES = 5
 # Upper edges of the histogram's bins, in seconds; the last bin is open.
-_DURATION_EDGES = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
-_LOUDNESS_EDGES = (-60, -50, -40, -35, -30, -25, -20, -15, -10)
+_DURATION_EDGES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+_LOUDNESS_EDGES = (-60.0, -50.0, -40.0, -35.0, -30.0, -25.0, -20.0, -15.0, -10.0)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def audit(
 
 
 def _share(videos: Sequence[Video]) -> Share:
-    return Share(len(videos), sum(v.duration_seconds for v in videos))
+    return Share(len(videos), float(sum(v.duration_seconds for v in videos)))
 
 
 def _labels(videos: Sequence[Video]) -> tuple[LabelRow, ...]:

@@ -1,11 +1,13 @@
-"""A file that FFmpeg does not open → a `DecodeError` that says what it is instead: text, a torso, damaged."""
+"""A file's bytes → what is wrong with it: text, a torso, damaged (`DecodeError` or a sentence); no decoding."""
 
 import string
 from pathlib import Path
 
 from avmi.errors import DecodeError
 
-_MP4_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp", b"moof"}
+_MP4_BOXES = set(b"ftyp moov mdat wide free skip styp moof sidx mfra meta uuid udta emsg pdin prft".split())
+# What may be missing of the pictures and sounds themselves: less than anybody sees.
+_SLACK_SHARE = 0.01
 _TEXT = set(string.printable.encode())
 
 
@@ -45,9 +47,20 @@ def _container_kind(head: bytes) -> str:
     return next((name for signature, name in signatures.items() if head.startswith(signature)), "")
 
 
+def cut_off(path: Path, *, container: str) -> str:
+    """Say what a file lacks of what its own structure promises in bytes; "" for no clear lack.
+
+    `container` is FFmpeg's name of the format. FFmpeg opens cut files as well as it can: an AVI as a
+    shorter one, an MP4 with those streams whose index is still there.
+    """
+    if container == "avi":
+        return _missing_of_avi(path)
+    return _missing_of_mp4(path) if container.startswith("mov,") else ""
+
+
 def _missing_of_mp4(path: Path) -> str:
     """Walk an MP4's outermost boxes; say what is missing when the file ends before them."""
-    size, at, names = path.stat().st_size, 0, []
+    size, at, names = path.stat().st_size, 0, set()
     with path.open("rb") as file:
         while at + 8 <= size:
             file.seek(at)
@@ -55,17 +68,27 @@ def _missing_of_mp4(path: Path) -> str:
             length, name = int.from_bytes(header[:4], "big"), header[4:8]
             if length == 1:  # a 64-bit length follows the name
                 length = int.from_bytes(header[8:16], "big")
-            names.append(name)
+            if name not in _MP4_BOXES or 0 < length < 8:
+                break  # something else follows the boxes
+            names.add(name)
             if length == 0:  # up to the end of the file
                 break
-            if length < 8:
-                return ""
-            if at + length > size:
+            missing = at + length - size
+            if missing > 0 and (name != b"mdat" or missing > _SLACK_SHARE * size):
                 return (
-                    f"its {name.decode('latin-1')!r} part should have {length:,} bytes, "
+                    f"its {name.decode()!r} part should have {length:,} bytes, "
                     f"but the file ends after {size - at:,} of them"
                 )
             at += length
     if b"moov" not in names:
         return "its index ('moov', written last) is missing: recording or copying was cut off"
     return ""
+
+
+def _missing_of_avi(path: Path) -> str:
+    with path.open("rb") as file:
+        promised = int.from_bytes(file.read(8)[4:], "little") + 8
+    size = path.stat().st_size
+    if promised >= 2**32 - 1 or promised <= size * (1 + _SLACK_SHARE):  # never filled in, or whole
+        return ""
+    return f"its header promises {promised:,} bytes, the file has {size:,}"

@@ -8,7 +8,7 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from avmi.corpus.pool import Outcome
 from avmi.corpus.source import Entry
@@ -37,7 +37,7 @@ class Journal:
             self._file.close()
             raise
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, *_: object) -> None:

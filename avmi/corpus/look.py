@@ -39,7 +39,7 @@ class Look:
 
 @dataclass(frozen=True)
 class _Seen:
-    pts: int
+    stamp: int
     width_px: int
     height_px: int
     rotation_degrees: int
@@ -84,10 +84,10 @@ def _from_keyframes(
     container: InputContainer, video: av.VideoStream, pts: np.ndarray, keyframes: Sequence[int]
 ) -> list[_Seen] | None:
     """Pictures at `_PLACES`; None when one of them is not where the packets say."""
-    slack = _SLACK_PICTURES * max(1, (int(pts[-1]) - int(pts[0])) // max(1, len(pts) - 1))
+    slack = _slack(pts)
     video.codec_context.skip_frame = "NONREF"
     seen: list[_Seen] = []
-    run: Iterator[av.VideoFrame] = iter(())
+    run: Iterator[tuple[int, av.VideoFrame]] = iter(())
     begun_at = None
     for target in _targets(pts, keyframes):
         if begun_at != target.key:
@@ -97,19 +97,17 @@ def _from_keyframes(
                 return None
             begun_at, run = target.key, _intact(container, video)
         last = None
-        for frame in run:
-            if last is not None and frame.pts <= last.pts:
+        for stamp, frame in run:
+            if last is not None and stamp <= last[0]:
                 return None
-            last = frame
-            if frame.pts >= target.until:
+            last = stamp, frame
+            if stamp >= target.until:
                 break
-        if last is None:
-            if seen and seen[-1].pts >= target.until:
-                continue  # the run before went past it
+        if last is None and seen and seen[-1].stamp >= target.until:
+            continue  # the run before went past it
+        if last is None or abs(last[0] - target.until) > slack:
             return None
-        if abs(last.pts - target.until) > slack:
-            return None
-        seen.append(_see(last))
+        seen.append(_see(*last))
     return seen
 
 
@@ -128,14 +126,26 @@ def _targets(pts: np.ndarray, keyframes: Sequence[int]) -> Iterator[_Target]:
         yield _Target(int(before[-1] if len(before) else keys[0]), wanted)
 
 
-def _intact(container: InputContainer, video: av.VideoStream) -> Iterator[av.VideoFrame]:
-    """Decode from here on; pass over damaged packets, and pictures that are not whole or have no time."""
+def _intact(container: InputContainer, video: av.VideoStream) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decode from here on, giving each picture's time in ticks; pass over damaged packets and pictures.
+
+    AVI stores no presentation times (see `scan`): its pictures are counted in the decoder's order.
+    """
+    by_order = container.format.name == "avi"
+    stamp = None
     for packet in container.demux(video):
         try:
             frames = packet.decode()
         except (av.FFmpegError, ValueError):
             continue
-        yield from (f for f in frames if f.pts is not None and not f.is_corrupt)
+        for frame in frames:
+            if by_order:
+                after = None if stamp is None else stamp + 1
+                stamp = after if frame.dts is None else frame.dts
+            else:
+                stamp = frame.pts
+            if stamp is not None and not frame.is_corrupt:
+                yield stamp, frame
 
 
 def _from_all(container: InputContainer, video: av.VideoStream, pts: np.ndarray) -> Look:
@@ -143,26 +153,33 @@ def _from_all(container: InputContainer, video: av.VideoStream, pts: np.ndarray)
     video.codec_context.thread_count = 1
     first, last = int(pts[0]), int(pts[-1])
     wanted = [first + place * (last - first) for place in _PLACES]
+    slack = _slack(pts)
     seen: list[_Seen] = []
     shown: list[tuple[int, int]] = []
-    for frame in _intact(container, video):
-        if shown and frame.pts <= shown[-1][0]:
+    for stamp, frame in _intact(container, video):
+        if shown and stamp <= shown[-1][0]:
             raise DecodeError("its pictures' timestamps are out of order", reason="bad_timestamps")
-        shown.append((frame.pts, frame.duration or 0))
-        if len(seen) < len(wanted) and frame.pts >= wanted[len(seen)]:
-            seen.append(_see(frame))
+        shown.append((stamp, frame.duration or 0))
+        if len(seen) < len(wanted) and stamp >= wanted[len(seen)]:
+            seen.append(_see(stamp, frame))
     if len(shown) < _LEAST_SHARE * len(pts):
         raise DecodeError(f"only {len(shown)} of {len(pts)} pictures can be decoded")
-    slack = _SLACK_PICTURES * max(1, (last - first) // max(1, len(pts) - 1))
-    if len(seen) < len(wanted) - 1 or any(s.pts - w > slack for s, w in zip(seen, wanted, strict=False)):
+    if len(seen) < len(wanted) - 1 or any(s.stamp - w > slack for s, w in zip(seen, wanted, strict=False)):
         raise DecodeError("pictures in the middle or at the end cannot be decoded")
+    if container.format.name == "avi":
+        return _look(seen, shown=None)
     times, durations = np.array(shown, dtype=np.int64).T
     return _look(seen, shown=(times, durations))
 
 
-def _see(frame: av.VideoFrame) -> _Seen:
+def _slack(pts: np.ndarray) -> int:
+    """Give the ticks by which a picture may miss its place: that of `_SLACK_PICTURES`."""
+    return _SLACK_PICTURES * max(1, (int(pts[-1]) - int(pts[0])) // max(1, len(pts) - 1))
+
+
+def _see(stamp: int, frame: av.VideoFrame) -> _Seen:
     return _Seen(
-        pts=frame.pts,
+        stamp=stamp,
         width_px=frame.width,
         height_px=frame.height,
         # FFmpeg gives the counter-clockwise turn of the display matrix.

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -132,7 +133,7 @@ def write_table(path: Path, rows: Iterable[Video | Reject], *, row_type: type, *
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         pq.write_table(table, temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -164,7 +165,7 @@ def read_rejects(corpus: StrPath) -> tuple[Reject, ...]:
     return tuple(Reject(**row) for row in table.to_pylist())
 
 
-def _read_table(path: Path, *, row_type: type) -> tuple[pa.Table, dict[str, str]]:
+def _read_table(path: Path, *, row_type: type) -> tuple[pa.Table, dict[str, Any]]:
     if not path.is_file():
         raise CorpusError(
             f"{path} does not exist: give the folder that `avmi prepare SOURCE --out CORPUS` wrote"

@@ -36,14 +36,12 @@ def anchors_of_view(video: Video, view: SignalView) -> Interval | None:
     """Anchors at which the video reaches the whole view; None when there is none."""
     first, last = view.extent_seconds
     if isinstance(view, FrameView):
-        # A picture stands until the next one comes, the last one until the stream ends.
-        low, high = video.video_start_seconds - first, video.video_end_seconds - last
-        high -= EDGE_SECONDS  # the very end belongs to no picture
-    else:
-        low, high = video.audio_start_seconds - first, video.audio_end_seconds - last
-    if low > high + EDGE_SECONDS:
-        return None
-    return low, max(low, high)
+        # A picture stands until the next one comes, the last one until the stream ends; the very end
+        # belongs to no picture.
+        low, high = video.video_start_seconds - first, video.video_end_seconds - last - EDGE_SECONDS
+        return (low, high) if low <= high else None
+    low, high = video.audio_start_seconds - first, video.audio_end_seconds - last
+    return (low, max(low, high)) if low <= high + EDGE_SECONDS else None
 
 
 def anchors_of_pairs(
@@ -81,13 +79,18 @@ def draw_anchor(intervals: Sequence[Interval], rng: random.Random) -> float:
 
 
 def spread_anchors(interval: Interval, *, hop_seconds: float, most: int) -> tuple[float, ...]:
-    """Place anchors `hop_seconds` apart from the start; when there are more than `most`, spread those."""
+    """Place anchors `hop_seconds` apart from the start.
+
+    When there is room for more than `most`, these are spread from end to end; a single one stands in
+    the middle.
+    """
     low, high = interval
-    count = min(most, 1 + math.floor((high - low) / hop_seconds + 1e-9))
-    if count == 1:
-        return (low,)
-    hop = hop_seconds if count < most else max(hop_seconds, (high - low) / (count - 1))
-    return tuple(min(high, low + i * hop) for i in range(count))
+    room = 1 + math.floor((high - low) / hop_seconds + 1e-9)
+    if room <= most:
+        return tuple(min(high, low + i * hop_seconds) for i in range(room))
+    if most == 1:
+        return ((low + high) / 2,)
+    return tuple(low + i * (high - low) / (most - 1) for i in range(most))
 
 
 def evaluation_clips(
@@ -99,19 +102,20 @@ def evaluation_clips(
     most_per_video: int,
 ) -> tuple[ClipSpec, ...]:
     """List fixed clips of every video that reaches all `required` views, spread over its length."""
-    specs = []
+    specs: list[ClipSpec] = []
     for video in videos:
         interval = anchors_of_all(video, [views[name] for name in required])
-        if interval is None:
-            continue
-        for anchor in spread_anchors(interval, hop_seconds=hop_seconds, most=most_per_video):
-            specs.append(cut(video, views, anchor))
+        if interval is not None:
+            anchors = spread_anchors(interval, hop_seconds=hop_seconds, most=most_per_video)
+            specs += [cut(video, views, anchor) for anchor in anchors]
     return tuple(specs)
 
 
 def cut(video: Video, views: Mapping[str, SignalView], anchor_seconds: float) -> ClipSpec:
     """List what the views that the video reaches at this anchor need."""
-    present, frame_seconds, windows = [], set(), []
+    present: list[str] = []
+    frame_seconds: set[float] = set()
+    windows: list[Interval] = []
     for name, view in views.items():
         reached = anchors_of_view(video, view)
         if reached is None or not _inside(anchor_seconds, reached):

@@ -13,9 +13,9 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.stream import Disposition
 
-from avmi.corpus.file_kind import not_opened
+from avmi.corpus.container import TS_DISCONT, best_streams, clock_zero_seconds, open_container
+from avmi.corpus.file_kind import cut_off
 from avmi.corpus.look import Look, look
 from avmi.corpus.measure import SoundMeter, Timeline, timeline
 from avmi.errors import DecodeError
@@ -24,9 +24,6 @@ SHORTEST_SECONDS = 0.5  # of picture and sound together; below it no view of thi
 # A header may round, or count a last picture that an edit list drops; a file that was cut off misses more.
 _HEADER_SLACK_SECONDS = 0.5
 _HEADER_SLACK_SHARE = 0.01
-_TS_DISCONT = av.format.Flags.ts_discont.value  # timestamps may start anywhere: MPEG-TS, MPEG-PS
-# Demuxers of a subtitle or a drawing made of letters, which FFmpeg finds in text files.
-_TEXT_FORMATS = {"ass", "lrc", "microdvd", "srt", "subviewer", "tty", "webvtt"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,9 @@ def scan(path: Path) -> Scan:
     no_video_decoder, no_audio_decoder, truncated, bad_timestamps, too_short, decode_error.
     """
     with open_container(path) as container:
-        video, audio = _streams(container)
+        if missing := cut_off(path, container=container.format.name):
+            raise DecodeError(missing, reason="truncated")
+        video, audio = best_streams(container)
         zero = clock_zero_seconds(container)
         tape = _read_packets(container, video, audio, zero_seconds=zero)
         _check_complete(container, tape, (video, audio), zero_seconds=zero)
@@ -142,59 +141,13 @@ def _facts(
     )
 
 
-def open_container(path: Path) -> InputContainer:
-    """Open a media file for reading; raises `DecodeError` with the reason why it is none."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError as error:
-        raise DecodeError(str(error.strerror or error), reason="unreadable") from error
-    try:
-        # Nothing that a file names may be fetched: a playlist called .mp4 must not reach the network.
-        container: InputContainer = av.open(
-            str(path.absolute()), metadata_errors="replace", container_options={"protocol_whitelist": "file"}
-        )
-    except (av.FFmpegError, ValueError) as error:
-        raise not_opened(path, head, error) from error
-    return container
-
-
-def clock_zero_seconds(container: InputContainer) -> float:
-    """Where the container's own timestamps have this package's zero (see `avmi.decode.clip`)."""
-    if container.format.flags & _TS_DISCONT and container.start_time is not None:
-        return float(container.start_time / av.time_base)
-    return 0.0
-
-
-def _streams(container: InputContainer) -> tuple[av.VideoStream, av.AudioStream]:
-    """Choose the streams that decoding chooses (FFmpeg's best ones), or say what is missing."""
-    name = container.format.name
-    if name.endswith("_pipe") or name == "image2":
-        raise DecodeError(f"a picture ({name}), not a video", reason="not_media")
-    kinds = {stream.type for stream in container.streams}
-    if name in _TEXT_FORMATS or not kinds & {"video", "audio"}:
-        raise DecodeError(f"neither picture nor sound in it (read as {name})", reason="not_media")
-    video, audio = container.streams.best("video"), container.streams.best("audio")
-    if video is not None and video.disposition & Disposition.attached_pic:
-        raise DecodeError("sound alone; its picture is a cover", reason="no_video")
-    if "video" not in kinds:
-        raise DecodeError("sound alone, no picture", reason="no_video")
-    if "audio" not in kinds:
-        raise DecodeError("it has no sound track", reason="no_audio")
-    for stream, kind in ((video, "video"), (audio, "audio")):
-        if stream is None or stream.codec_context is None:
-            raise DecodeError(
-                f"this build of FFmpeg has no decoder for its {kind} stream", reason=f"no_{kind}_decoder"
-            )
-        stream.codec_context.thread_count = 1  # files run side by side, one process each
-    return video, audio
-
-
 def _read_packets(
     container: InputContainer, video: av.VideoStream, audio: av.AudioStream, *, zero_seconds: float
 ) -> _Tape:
     """Go through all packets once, decoding the sound on the way."""
     tape = _Tape()
+    # AVI stores no presentation times; what FFmpeg guesses for B-frames is a picture late and out of order.
+    has_pts = container.format.name != "avi"
     # Asking a stream or frame for its own clock each time would make fractions half of the work.
     ticks = {s.index: float(s.time_base) for s in container.streams if s.time_base is not None}
     try:
@@ -206,23 +159,23 @@ def _read_packets(
                     end = (stamp + (packet.duration or 0)) * ticks[index] - zero_seconds
                     tape.ends_seconds[index] = max(end, tape.ends_seconds.get(index, end))
                 if index == video.index:
-                    _note_picture(tape, packet)
+                    _note_picture(tape, packet, stamp=packet.pts if has_pts else packet.dts)
             if index == audio.index:
                 _hear(tape.sound, packet, tick_seconds=ticks[index], zero_seconds=zero_seconds)
     except (av.FFmpegError, ValueError) as error:
-        tape.error = str(error)
+        tape.error = getattr(error, "strerror", None) or str(error)
     return tape
 
 
-def _note_picture(tape: _Tape, packet: av.Packet) -> None:
+def _note_picture(tape: _Tape, packet: av.Packet, *, stamp: int | None) -> None:
     tape.discarded += packet.is_discard
-    if packet.pts is None:
+    if stamp is None:
         tape.without_pts += not packet.is_discard
         return
     if packet.is_keyframe:
-        tape.keyframes.append(packet.pts)
+        tape.keyframes.append(stamp)
     if not packet.is_discard:
-        tape.pts.append(packet.pts)
+        tape.pts.append(stamp)
         tape.durations.append(packet.duration or 0)
 
 
@@ -257,7 +210,7 @@ def _check_complete(
             declared = float((stream.start_time or 0) + stream.duration) * float(stream.time_base)
             _check_end(declared - zero_seconds, tape.ends_seconds.get(stream.index, 0.0), stream.type)
     # Without an index (MPEG-TS, MPEG-PS) the container's length is no claim of a header but a guess.
-    if container.duration is not None and not container.format.flags & _TS_DISCONT:
+    if container.duration is not None and not container.format.flags & TS_DISCONT:
         declared = ((container.start_time or 0) + container.duration) / av.time_base
         _check_end(declared - zero_seconds, held, "file")
     if not tape.pts and not tape.without_pts:

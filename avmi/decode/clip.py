@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -66,6 +66,7 @@ class Clip:
     waveform: Waveform | None  # covers spec.audio_seconds
 
 
+@runtime_checkable
 class Reader(Protocol):
     """One open video. Every method is exact or raises `DecodeError`; none pads, snaps or guesses."""
 
@@ -81,7 +82,7 @@ class Reader(Protocol):
         """Release the file and the decoder."""
         ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> "Reader": ...
 
     def __exit__(
         self,
@@ -91,6 +92,7 @@ class Reader(Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """A decoding backend: opens files."""
 

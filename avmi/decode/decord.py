@@ -9,7 +9,7 @@ the process that uses it: a reader made before a fork hangs.
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -103,7 +103,7 @@ class DecordReader:
         if self._sound is not None:
             self._sound.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "DecordReader":
         return self
 
     def __exit__(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from av.error import FFmpegError
 from jaxtyping import Float, UInt8
 
 from avmi.decode.decord import open_decord, picture_intervals
@@ -21,6 +22,9 @@ from avmi.errors import DecodeError
 _READABLE_CONTAINERS = ("mov", "matroska", "avi")
 # decord's timestamps are single precision; mkv rounds to milliseconds.
 _TIME_SLACK_SECONDS = 1.01e-3
+# In other codecs (VP8's hidden references, MPEG-4's uncoded pictures) a packet may show nothing.
+_ONE_PICTURE_A_PACKET = {"h264", "hevc", "vp9"}
+_NO_TIMESTAMP_SECONDS = 1e9  # FFmpeg's "none" is -2^63 ticks
 # Mean difference of grey levels between two conversions of one picture to RGB stays below 2.
 _SAME_PICTURE_LEVELS = 4.0
 
@@ -44,19 +48,23 @@ def decord_exactness(path: Path, *, packets: VideoPackets | None = None) -> str:
     """
     file = OpenedFile(path)
     try:
-        packets = packets or read_packets(file)
-        if reason := _refused_unseen(packets):
-            return reason
-        try:
-            reader = open_decord(path)
-        except DecodeError:
-            return "decord cannot open it"
-        intervals = picture_intervals(reader)
-        return _times_differ(intervals[:, 0], packets.times_seconds) or _pictures_differ(
-            file, reader, packets
-        )
+        return _exactness(path, file, packets)
+    except FFmpegError as error:
+        raise DecodeError(f"{path} is damaged: {error}", reason="damaged") from error
     finally:
         file.close()
+
+
+def _exactness(path: Path, file: OpenedFile, packets: VideoPackets | None) -> str:
+    packets = packets or read_packets(file)
+    if reason := _refused_unseen(packets) or _some_never_shown(file, packets):
+        return reason
+    try:
+        reader = open_decord(path)
+    except DecodeError:
+        return "decord cannot open it"
+    starts = picture_intervals(reader)[:, 0]
+    return _times_differ(starts, packets.times_seconds) or _pictures_differ(file, reader, packets)
 
 
 def read_packets(file: OpenedFile) -> VideoPackets:
@@ -71,14 +79,15 @@ def read_packets(file: OpenedFile) -> VideoPackets:
         if packet.size == 0:
             continue
         has_discarded |= packet.is_discard
-        if packet.pts is None:
+        ticks = packet.dts if file.format_name == "avi" else packet.pts
+        if ticks is None:
             raise DecodeError(f"{file.path}: the pictures have no timestamps", reason="no_timestamps")
         if not packet.is_discard:
-            shown.append(packet.pts * tick - file.origin_seconds)
+            shown.append(ticks * tick - file.origin_seconds)
             if packet.is_keyframe:
                 keys.append(shown[-1])
     return VideoPackets(
-        file.container.format.name.split(",")[0],
+        file.format_name,
         tuple(sorted(shown)),
         tuple(sorted(keys)),
         has_discarded,
@@ -100,9 +109,21 @@ def _refused_unseen(packets: VideoPackets) -> str:
     return ""
 
 
+def _some_never_shown(file: OpenedFile, packets: VideoPackets) -> str:
+    """Tell whether packets hold pictures that never come up; decord counts them, and is late from there on."""
+    assert file.video is not None
+    if file.video.codec_context.name in _ONE_PICTURE_A_PACKET:
+        return ""
+    file.rewind()
+    count = sum(len(packet.decode()) for packet in file.packets(file.video))
+    return "" if count == len(packets.times_seconds) else "pictures that are never shown"
+
+
 def _times_differ(starts: Float[np.ndarray, "frames"], truth: Sequence[float]) -> str:
     if len(starts) != len(truth):
         return f"{len(starts)} pictures instead of {len(truth)}"
+    if np.abs(starts).max() > _NO_TIMESTAMP_SECONDS:
+        return "decord finds no timestamps"
     rounding = np.spacing(starts.astype(np.float32)).astype(np.float64)
     late = np.abs(starts - np.array(truth)) - rounding
     if late.max() > _TIME_SLACK_SECONDS:
@@ -114,12 +135,9 @@ def _pictures_differ(file: OpenedFile, reader: object, packets: VideoPackets) ->
     """Look at pictures in an order that makes decord jump: to the end, back, to the start."""
     times = np.array(packets.times_seconds)
     keys = np.searchsorted(times, packets.key_seconds)
-    last_key, middle_key = int(keys[-1]), int(keys[len(keys) // 2 - 1]) if len(keys) > 2 else 0
-    probes = [
-        min(last_key + 2, len(times) - 2),
-        min(middle_key + 1, len(times) - 2),
-        0,
-    ]
+    last_key = int(keys[-1]) if len(keys) else len(times) // 2
+    middle_key = int(keys[len(keys) // 2 - 1]) if len(keys) > 2 else 0
+    probes = [min(last_key + 2, len(times) - 2), min(middle_key + 1, len(times) - 2), 0]
     truth = {}
     source = PictureSource(file)
     end = float(times[-1] + np.median(np.diff(times)))

@@ -53,6 +53,11 @@ class OpenedFile:
             origin = (self.container.start_time or 0) / av.time_base
         self.origin_seconds = origin
 
+    @property
+    def format_name(self) -> str:
+        """FFmpeg's first name of the container's format."""
+        return str(self.container.format.name).split(",")[0]
+
     def rewind(self) -> None:
         """Make the file fresh: opened again, because not every demuxer comes back to its first state."""
         self.turn += 1

@@ -51,14 +51,15 @@ class PictureSource:
         self._file = file
         self._tick_seconds = float(file.video.time_base)
         self._tolerance = min(0.5, LARGEST_ROUNDING_SECONDS / self._tick_seconds)
-        self._never_seek = False
         self._can_skip = file.video.codec_context.name in _CAN_SKIP
         # AVI has no presentation timestamps, and what FFmpeg makes of the order of B-frames is wrong for
-        # packed ones (Xvid, much of UCF101): there pictures come up in the order and at the times at
-        # which chunks are read, counted from the start.
-        self._by_order = file.container.format.name == "avi" and file.video.codec_context.has_b_frames
+        # packed ones (Xvid, much of UCF101): there pictures come up in the decoder's order, one for each
+        # chunk, counted from the start.
+        self._by_order = file.format_name == "avi" and file.video.codec_context.has_b_frames
         if self._by_order:
-            self._never_seek, self._can_skip = True, False
+            self._can_skip = False
+        # MPEG-PS gives several pictures one timestamp: after a seek the rest are counted from the wrong one.
+        self._never_seek = self._by_order or file.format_name == "mpeg"
         self._forget()
 
     def _forget(self) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import av
 from PIL import Image
 
-from avmi.corpus.scan import Scan, open_container, scan
+from avmi.corpus.container import open_container
+from avmi.corpus.scan import Scan, scan
 from avmi.decode.exactness import VideoPackets, decord_exactness
 from avmi.decode.pyav import upright_rgb
 from avmi.errors import DecodeError

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import numpy as np
 from av.error import FFmpegError
@@ -72,7 +71,7 @@ class PyAvReader:
         """Release the file and the decoders."""
         self._file.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "PyAvReader":
         return self
 
     def __exit__(

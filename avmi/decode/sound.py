@@ -112,6 +112,7 @@ class SoundSource:
         context = self._file.audio.codec_context  # type: ignore[union-attr]
         return (
             low - _PREROLL_SECONDS > _SEEK_AFTER_SECONDS
+            and self._file.format_name == "mov"  # every packet has its own timestamp in the index
             and context.name.startswith(_EXACT_AFTER_SEEK)
             and (context.name != "aac" or context.profile == "LC")  # SBR and PS remember for long
             and self._tick_seconds * context.sample_rate <= 1  # so timestamps are exact

@@ -1,0 +1,1 @@
+"""Networks from views to embeddings: backbones, heads, one encoder for each kind of view."""

@@ -1,5 +1,6 @@
 """A typed backbone choice → a network from pictures or spectrograms to one feature vector each."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -16,13 +17,14 @@ class ConvStage(nn.Sequential):
     """Convolution, group normalization, ReLU.
 
     Group normalization (Wu & He 2018) looks at one clip at a time: several processes then give what
-    one process gives on the joined batch, and no statistics leak between clips.
+    one process gives on the joined batch, and no statistics leak between clips. Eight groups, or as
+    many as divide the channels.
     """
 
     def __init__(self, channels_in: int, channels: int, *, kernel: int, stride: int) -> None:
         super().__init__(
             nn.Conv2d(channels_in, channels, kernel, stride=stride, padding=kernel // 2, bias=False),
-            nn.GroupNorm(8, channels),
+            nn.GroupNorm(math.gcd(8, channels), channels),
             nn.ReLU(inplace=True),
         )
 
@@ -55,19 +57,13 @@ class TorchvisionBackbone(nn.Module):
         super().__init__()
         self.net = torchvision.models.get_model(name, weights=None)
         last_name, last = [
-            (name, module)
-            for name, module in self.net.named_modules()
-            if isinstance(module, nn.Linear)
+            (name, module) for name, module in self.net.named_modules() if isinstance(module, nn.Linear)
         ][-1]
         _replace(self.net, last_name, nn.Identity())
         self.feature_dim = int(last.in_features)
-        self.stem_name, stem = next(
-            (name, module)
-            for name, module in self.net.named_modules()
-            if isinstance(module, nn.Conv2d)
-        )
+        stem_name, stem = _first_convolution(self.net)
         if stem.in_channels != channels_in:
-            _replace(self.net, self.stem_name, _stem_for(stem, channels_in))
+            _replace(self.net, stem_name, _stem_for(stem, channels_in))
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch feature"]:
         """Embed a batch."""
@@ -95,15 +91,20 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises `InputError` when the file is missing, is no state dict, or fits another network.
     """
     own = network.state_dict()
-    loaded = {
-        name: _fit_channels(value, own[name]) for name, value in _read_state(path).items() if name in own
-    }
+    loaded = {name: value for name, value in _read_state(path).items() if name in own}
+    stem = f"{_first_convolution(network)[0]}.weight"
+    if stem in loaded:
+        loaded[stem] = _fit_channels(loaded[stem], own[stem])
+    # Files from before PyTorch 0.4.1, as most of torchvision's are, count no batches; nothing reads it.
+    uncounted = {name for name in own if name.endswith("num_batches_tracked")} - loaded.keys()
+    loaded |= {name: own[name] for name in uncounted}
     missing = sorted(own.keys() - loaded.keys())
     wrong = sorted(name for name, value in loaded.items() if value.shape != own[name].shape)
     if missing or wrong:
+        what = f"it lacks {missing[0]}" if missing else f"{wrong[0]} has another shape"
         raise InputError(
-            f"{path} does not fit the backbone: missing {missing[:3]}, of another shape {wrong[:3]}; "
-            "give a state dict of the backbone that the config names"
+            f"{path} does not fit the backbone ({what}; {len(missing) + len(wrong)} such entries of "
+            f"{len(own)}): give a state dict of the backbone that the config names"
         )
     network.load_state_dict(loaded)
 
@@ -116,17 +117,27 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # any reader's complaint means the same to the user
-        raise InputError(f"{path} is not a state dict of tensors ({error})") from error
+        raise _no_state_dict(path) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(f"{path} is not a state dict of tensors")
+        raise _no_state_dict(path)
     return state
 
 
+def _no_state_dict(path: Path) -> InputError:
+    return InputError(
+        f"{path} is not a state dict of tensors: save one by torch.save(model.state_dict(), …) or safetensors"
+    )
+
+
 def _fit_channels(value: Tensor, own: Tensor) -> Tensor:
-    if value.ndim == 4 and own.ndim == 4 and value.shape[1] != own.shape[1]:
+    if value.ndim == 4 and value.shape[1] != own.shape[1]:
         mean = value.mean(dim=1, keepdim=True) * (value.shape[1] / own.shape[1])
         return mean.expand(-1, own.shape[1], -1, -1).contiguous()
     return value
+
+
+def _first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d]:
+    return next((name, m) for name, m in network.named_modules() if isinstance(m, nn.Conv2d))
 
 
 def _stem_for(stem: nn.Conv2d, channels_in: int) -> nn.Conv2d:

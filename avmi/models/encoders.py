@@ -29,6 +29,9 @@ class LogMelStatistics:
 class Encoder(nn.Module):
     """Constants of the preprocessing, a backbone and a head, for one kind of view."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, settings: Backbone, head: Head, *, mean: tuple[float, ...], std: tuple[float, ...]
     ) -> None:
@@ -73,9 +76,7 @@ class Encoders(nn.Module):
                 mean, std = IMAGENET_MEAN * view.frames, IMAGENET_STD * view.frames
                 encoder = Encoder(settings.image, settings.head, mean=mean, std=std)
             else:
-                encoder = Encoder(
-                    settings.audio, settings.head, mean=(log_mel.mean,), std=(log_mel.std,)
-                )
+                encoder = Encoder(settings.audio, settings.head, mean=(log_mel.mean,), std=(log_mel.std,))
             self.by_name[view.encoder] = encoder
 
     def encoder(self, view: str) -> Encoder:
@@ -89,8 +90,8 @@ class Encoders(nn.Module):
         together: dict[tuple[str, torch.Size], list[str]] = {}
         for name, tensor in views.items():
             together.setdefault((self.encoder_of[name], tensor.shape[1:]), []).append(name)
-        embeddings = {}
-        for (_, _), names in together.items():
+        embeddings: dict[str, Tensor] = {}
+        for names in together.values():
             joined = torch.cat([views[name] for name in names]) if len(names) > 1 else views[names[0]]
             parts = self.encoder(names[0])(joined).split([len(views[name]) for name in names])
             embeddings.update(zip(names, parts, strict=True))

@@ -1,5 +1,7 @@
 """A feature vector → a unit-length embedding."""
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ class ProjectionHead(nn.Module):
         super().__init__()
         dims = [feature_dim, *settings.hidden_dims]
         layers: list[nn.Module] = []
-        for dim_in, dim_out in zip(dims[:-1], dims[1:], strict=True):
+        for dim_in, dim_out in pairwise(dims):
             layers += [nn.Linear(dim_in, dim_out), nn.ReLU(inplace=True)]
         layers.append(nn.Linear(dims[-1], settings.embedding_dim))
         self.layers = nn.Sequential(*layers)

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import html
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ class Sound:
 class Bars:
     """Amounts as horizontal bars of one scale: counts, a histogram."""
 
-    items: Sequence[tuple[str, float]]  # (name, amount ≥ 0)
+    items: Sequence[tuple[str, int | float]]  # (name, amount ≥ 0)
     unit: str = ""
 
 
@@ -86,9 +87,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Cards beside each other, as many in a line as fit."""
+    """Cards beside each other, as many in a line as fit when each has this width at least."""
 
     cards: Sequence[Card]
+    card_rem: float = 13.0
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def _block(block: Block) -> str:
                 + "</article>"
                 for card in block.cards
             )
-            return f'<div class="gallery">{cards}</div>'
+            return f'<div class="gallery" style="--card-width: {block.card_rem:g}rem">{cards}</div>'
         case Beside():
             return (
                 f'<div class="beside"><div>{_blocks(block.narrow)}</div>'
@@ -223,7 +225,9 @@ def _bars(block: Bars) -> str:
 
 
 def _table(block: Table) -> str:
-    numeric = [any(isinstance(row[i], int | float) for row in block.rows) for i in range(len(block.columns))]
+    if any(len(row) != len(block.columns) for row in block.rows):
+        raise ValueError(f"a row of the table has not {len(block.columns)} cells: {list(block.columns)}")
+    numeric = [any(_is_number(row[i]) for row in block.rows) for i in range(len(block.columns))]
     kinds = [' class="number"' if number else "" for number in numeric]
     head = "".join(f"<th{kind}>{_escaped(c)}</th>" for kind, c in zip(kinds, block.columns, strict=True))
     body = "".join(
@@ -236,9 +240,16 @@ def _table(block: Table) -> str:
     )
 
 
+def _is_number(cell: Cell) -> bool:
+    """Tell numbers, also those that somebody has rounded already, from texts."""
+    return isinstance(cell, int | float) or (isinstance(cell, str) and bool(_NUMBER.fullmatch(cell)))
+
+
 def _cell(cell: Cell) -> str:
     return _escaped(cell) if cell is None or isinstance(cell, str | int | float) else _block(cell)
 
+
+_NUMBER = re.compile(r"[-−]?[0-9][0-9.,]*( ?%)?(–[0-9.,]+)?")
 
 # A fragment (#t=) on a data URI is not honoured by every browser; setting the time is.
 _SCRIPT = """
@@ -283,11 +294,11 @@ thead th { color: var(--quiet); font-weight: 600; white-space: nowrap; }
 .bars th, .bars td { border-bottom: 0; padding-top: .12rem; padding-bottom: .12rem; }
 .bar { width: 100%; vertical-align: middle; }
 .bar span { display: block; height: .85rem; min-width: 1px; border-radius: 3px; background: var(--accent); }
-.gallery { display: grid; gap: .9rem; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); }
+.gallery { display: grid; gap: .9rem; grid-template-columns: repeat(auto-fill, minmax(min(var(--card-width), 100%), 1fr)); }
 .gallery article { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: .75rem; min-width: 0; }
 .beside { display: grid; gap: 1.1rem; grid-template-columns: 13rem minmax(0, 1fr); margin: 0 0 2rem; }
-.beside .gallery { grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
+.beside img { width: 100%; }
 @media (max-width: 46rem) { .beside { grid-template-columns: minmax(0, 1fr); } }
 figure { margin: .4rem 0; } img { max-width: 100%; height: auto; border-radius: 6px; background: #fff; }
 audio { width: 100%; }

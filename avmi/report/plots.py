@@ -47,7 +47,7 @@ _MOST_NAMED = 80  # classes of a confusion matrix whose names can be read
 # The range below the loudest bin that is coloured; librosa's own choice, too.
 _RANGE_DB = 80.0
 # Where nothing is louder than this the whole picture stays dark: hiss is not blown up to a storm.
-_QUIET_POWER_DB = -60.0
+_QUIET_POWER_DB = -30.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Curve:
     """Values over the steps of a run, and the most that they can be when there is such a thing."""
 
     name: str
-    steps: Sequence[float]
+    steps: Sequence[int]
     values: Sequence[float]
     ceilings: Sequence[float] | None = None
     is_marked: bool = False  # few points, each with a mark: evaluations
@@ -120,7 +120,7 @@ def waveform_png(waveform: Waveform, *, size_inches: tuple[float, float] = (2.4,
 
 
 def curves_png(
-    curves: Sequence[Curve], *, y_label: str, size_inches: tuple[float, float] = (4.6, 2.7)
+    curves: Sequence[Curve], *, y_label: str, size_inches: tuple[float, float] = (3.4, 2.3)
 ) -> bytes:
     """Draw curves over the steps; a ceiling is the dashed line of its curve's colour."""
     with _figure(size_inches, paper=_PAPER) as (figure, axes):
@@ -143,7 +143,7 @@ def curves_of(records: Sequence[Mapping[str, Any]], *, prefix: str) -> dict[str,
 
     `loss` gives the loss, `bound_nats/` the bound of every pair with its ceiling.
     """
-    found: dict[str, dict[str, list[tuple[float, float, float | None]]]] = {}
+    found: dict[str, dict[str, list[tuple[int, float, float | None]]]] = {}
     for record in records:
         kind = str(record.get("kind", "train"))
         for key, value in record.items():
@@ -152,7 +152,7 @@ def curves_of(records: Sequence[Mapping[str, Any]], *, prefix: str) -> dict[str,
             name = key.removeprefix(prefix) or key
             ceiling = record.get(f"ceiling_nats/{name}") if prefix == "bound_nats/" else None
             points = found.setdefault(kind, {}).setdefault(name, [])
-            points.append((float(record["step"]), float(value), ceiling))
+            points.append((int(record["step"]), float(value), ceiling))
     return {
         kind: tuple(_curve(name, points, kind) for name, points in by_name.items())
         for kind, by_name in found.items()
@@ -257,7 +257,7 @@ def _add_legend(axes: "Axes", curves: Sequence[Curve]) -> None:
             text.set_parse_math(False)
 
 
-def _curve(name: str, points: Sequence[tuple[float, float, float | None]], kind: str) -> Curve:
+def _curve(name: str, points: Sequence[tuple[int, float, float | None]], kind: str) -> Curve:
     ceilings = [ceiling for _, _, ceiling in points if ceiling is not None]
     return Curve(
         name=name,

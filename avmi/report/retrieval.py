@@ -18,6 +18,8 @@ from avmi.types import Modality
 PLAYER_HZ = 24000
 # Of a long query sound only the beginning is embedded.
 LONGEST_QUERY_SECONDS = 30.0
+# Sizes at which a page shows spectrograms, so that their letters have the size that they were drawn for.
+_SMALL_INCHES, _LARGE_INCHES = (1.5, 0.85), (2.2, 1.1)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def query_blocks(query: ShownQuery) -> list[Block]:
     if not query.hits:
         return [Beside(_given(query), [Text("nothing was found", tone="quiet")])]
     cards = [_card(query, hit, moment) for hit, moment in zip(query.hits, query.moments, strict=True)]
-    return [Beside(_given(query), [Gallery(cards)])]
+    return [Beside(_given(query), [Gallery(cards, card_rem=9.5)])]
 
 
 def retrieval_page(queries: Sequence[ShownQuery], *, index: str, searched: int, model_hash: str) -> str:
@@ -86,7 +88,7 @@ def _given(query: ShownQuery) -> list[Block]:
         shown = whole.window(whole.start_seconds, end)
         note = f"; the first {LONGEST_QUERY_SECONDS:g} s" if end < whole.end_seconds else ""
         caption = f"query: {query.name}, {whole.end_seconds - whole.start_seconds:.2f} s{note}"
-        blocks: list[Block] = [_spectrogram(shown), _envelope(shown)]
+        blocks: list[Block] = [_spectrogram(shown, size_inches=_LARGE_INCHES), _envelope(shown)]
         blocks.append(Sound(wav_bytes(shown), "audio/wav", caption=caption))
     else:
         jpeg = picture_jpeg(query.given)
@@ -103,7 +105,7 @@ def _card(query: ShownQuery, hit: Hit, moment: Moment) -> Card:
         blocks.append(Figure(jpeg, "image/jpeg", alt=f"{hit.video} at {_seconds(hit)}"))
     if moment.sound is not None:
         blocks.append(Sound(wav_bytes(moment.sound), "audio/wav"))
-        blocks.append(_spectrogram(moment.sound))
+        blocks.append(_spectrogram(moment.sound, size_inches=_SMALL_INCHES))
     if moment.problem:
         blocks.append(Text(moment.problem, tone="warning"))
     blocks.append(Text(f"score {hit.score:.3f}"))
@@ -116,13 +118,13 @@ def _card(query: ShownQuery, hit: Hit, moment: Moment) -> Card:
 
 def _seconds(hit: Hit) -> str:
     if hit.end_seconds <= hit.start_seconds:
-        return f"{hit.start_seconds:.2f} s"
-    return f"{hit.start_seconds:.2f}–{hit.end_seconds:.2f} s"
+        return f"{hit.start_seconds:.2f}\u00a0s"
+    return f"{hit.start_seconds:.2f}–{hit.end_seconds:.2f}\u00a0s"
 
 
-def _spectrogram(sound: Waveform) -> Figure:
+def _spectrogram(sound: Waveform, *, size_inches: tuple[float, float]) -> Figure:
     alt = f"log-mel spectrogram, {sound.start_seconds:.2f} to {sound.end_seconds:.2f} s"
-    return Figure(spectrogram_png(sound), "image/png", alt=alt)
+    return Figure(spectrogram_png(sound, size_inches=size_inches), "image/png", alt=alt)
 
 
 def _envelope(sound: Waveform) -> Figure:

@@ -1,0 +1,1 @@
+"""What training needs around the objective: loops, optimizer, run folders, logs, classifiers."""

@@ -82,12 +82,12 @@ def report_classes(
     scores = scores.double().masked_fill(untrained, float(scores.min()) - 1.0)
     ranks = class_ranks(scores, classes)
     confusion = confusion_matrix(scores, classes)
-    numbers, video_of_clip = videos.unique(return_inverse=True)
+    numbers, video_of_clip = torch.unique(videos, return_inverse=True)
     by_video = torch.zeros(len(numbers), scores.shape[1], dtype=torch.float64)
     by_video.index_add_(0, video_of_clip, scores.exp())
     class_of_video = torch.zeros(len(numbers), dtype=torch.long).scatter(0, video_of_clip, classes)
     accuracy = per_class_accuracy(confusion)
-    tested = classes.unique().tolist()
+    tested = sorted(set(classes.tolist()))
     return ClassReport(
         class_names=tuple(class_names),
         top1=float(ranks.recall_at(1).mean()),

@@ -39,7 +39,7 @@ class Scored:
 
 
 def classes_of(batch: Batch, numbers: Mapping[str, int]) -> Int[Tensor, "clips"]:
-    """Number the classes of a batch's clips."""
+    """Give the number of each clip's class."""
     return torch.tensor([numbers[spec.video.label] for spec in batch.specs], dtype=torch.long)
 
 

@@ -17,7 +17,7 @@ from avmi.views.graph import ViewGraph
 
 @dataclass(frozen=True)
 class HeldOut:
-    """This process's share of the held-out clips: decoded once, used at every evaluation."""
+    """Held-out clips of this process: decoded once, used at every evaluation."""
 
     batches: tuple[Batch, ...]
 

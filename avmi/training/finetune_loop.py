@@ -56,7 +56,7 @@ def finetune_steps(parts: Finetuning, *, first_step: int) -> None:
             if step % every.log_every_steps == 0 or step == steps:
                 _require_finite(step, loss)
                 if record:
-                    rate = parts.trained.schedule.get_last_lr()[0]
+                    rate = float(parts.trained.schedule.get_last_lr()[0])
                     scalars = {"loss": float(loss), "learning_rate": rate, **clock.scalars()}
                     record.write(step, scalars, kind="train")
                     bar.set_postfix(loss=f"{scalars['loss']:.3f}", refresh=False)
@@ -99,9 +99,7 @@ def _optimizer_step(parts: Finetuning, clock: StepClock) -> Tensor:
 
 
 def _evaluate(parts: Finetuning) -> dict[str, float]:
-    scored = score_clips(
-        parts.plain, parts.held_out.batches, parts.numbers, device=parts.accelerator.device
-    )
+    scored = score_clips(parts.plain, parts.held_out.batches, parts.numbers, device=parts.accelerator.device)
     if scored is None:
         return {}
     right = scored.scores.argmax(dim=1) == scored.classes

@@ -52,9 +52,9 @@ def fit_linear_probe(
 
     Raises `CorpusError` when the training clips are of fewer than two classes.
     """
-    seen = train.classes.unique()
+    seen = sorted(set(train.classes.tolist()))
     if len(seen) < 2:
-        found = [class_names[int(number)] for number in seen]
+        found = [class_names[number] for number in seen]
         raise CorpusError(
             f"a classifier needs training clips of two classes or more, the train split has {found}: "
             "put videos into one subfolder for each class, or give a table with labels"
@@ -103,7 +103,7 @@ def _spread(
 ) -> tuple[Float[Tensor, "feature"], Float[Tensor, "feature"]]:
     features = features.double()
     # A dead feature stays at zero instead of being blown up.
-    return features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
+    return features.mean(dim=0), features.std(dim=0, correction=0).clamp(min=1e-6)
 
 
 def _accuracy(probe: LinearProbe, held_out: LabelledFeatures) -> float:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -22,7 +22,9 @@ class RunLog:
         self.path = run / "metrics.jsonl"
         if self.path.is_file():
             kept = [r for r in read_metrics(self.path) if r["step"] <= first_step]
-            self.path.write_text("".join(json.dumps(record) + "\n" for record in kept))
+            temporary = self.path.with_suffix(".tmp")
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+            temporary.replace(self.path)
         self._file = self.path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=first_step + 1)
 
@@ -33,7 +35,7 @@ class RunLog:
         for name, value in scalars.items():
             self._board.add_scalar(f"{kind}/{name}", value, step)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "RunLog":
         return self
 
     def __exit__(
@@ -61,7 +63,7 @@ def scalars_of(loss: Loss) -> dict[str, float]:
     return scalars
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read metrics.jsonl; a torn last line, left by a kill, is dropped."""
     records = []
     for line in path.read_text(encoding="utf-8").splitlines():

@@ -65,7 +65,7 @@ def pretrain_steps(parts: Pretraining, *, first_step: int) -> dict[str, float]:
             # Main rank, every few steps: scalars to TensorBoard and metrics.jsonl.
             if record and (step % every.log_every_steps == 0 or step == steps):
                 scalars = scalars_of(loss) | clock.scalars()
-                scalars["learning_rate"] = parts.trained.schedule.get_last_lr()[0]
+                scalars["learning_rate"] = float(parts.trained.schedule.get_last_lr()[0])
                 record.write(step, scalars, kind="train")
                 bar.set_postfix(loss=f"{scalars['loss']:.3f}", refresh=False)
 

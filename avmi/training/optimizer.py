@@ -15,10 +15,15 @@ def build_optimizer(modules: Iterable[nn.Module], settings: Optimizer) -> AdamW:
     """Build AdamW; weight decay acts on matrices and kernels, not on biases, norms or temperatures."""
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if _is_matrix(p)], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if not _is_matrix(p)], "weight_decay": 0.0},
     ]
     return AdamW(groups, lr=settings.learning_rate)
+
+
+def _is_matrix(parameter: nn.Parameter) -> bool:
+    """Tell weights from scales: those of ConvNeXt's layers are vectors written as (channels, 1, 1)."""
+    return sum(size > 1 for size in parameter.shape) >= 2
 
 
 def learning_rate_factor(step: int, settings: Optimizer) -> float:

@@ -1,6 +1,6 @@
 """A run's settings and state ↔ its folder: config.yaml, checkpoints/step_*, best.txt, metrics.jsonl."""
 
-import os
+import logging
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from avmi.checkpoint import (
+    META_FILE,
     WEIGHTS_FILE,
     load_tensors,
     read_meta,
@@ -24,6 +25,8 @@ from avmi.config.load import dump_config
 from avmi.config.schema import FinetuneConfig, PretrainConfig
 from avmi.errors import CheckpointError, UsageError
 from avmi.models.encoders import Encoders
+
+log = logging.getLogger(__name__)
 
 STATE_FILE = "training_state.pt"  # optimizer, schedule and step; only resuming reads it
 OBJECTIVE_FILE = "objective.safetensors"  # the temperature; a classifier's head
@@ -52,7 +55,7 @@ def claim(run: Path, config: PretrainConfig | FinetuneConfig, *, resume: bool) -
             run.mkdir(parents=True, exist_ok=True)
             temporary = written.with_suffix(".tmp")
             temporary.write_text(dump_config(config), encoding="utf-8")
-            os.replace(temporary, written)
+            temporary.replace(written)
         except OSError as error:
             raise UsageError(f"run folder {run} cannot be written: {error.strerror}") from error
         return
@@ -103,7 +106,7 @@ def save(
     if is_best or not best.is_file():
         temporary = best.with_suffix(".tmp")
         temporary.write_text(folder.name + "\n")
-        os.replace(temporary, best)
+        temporary.replace(best)
     kept = {best.read_text().strip(), *(folder.name for folder in step_folders(run)[-keep:])}
     for old in step_folders(run):
         if old.name not in kept:
@@ -111,27 +114,45 @@ def save(
 
 
 def restore(run: Path, trained: Trained) -> int:
-    """Bring back the newest checkpoint that is whole, and return its step; 0 when there is none."""
+    """Bring back the newest checkpoint that is whole, and return its step; 0 when the run has none.
+
+    Raises `CheckpointError` when it has some and none of them is whole.
+    """
+    broken: list[CheckpointError] = []
     for folder in reversed(step_folders(run)):
-        meta = read_meta(folder)
-        if sha256_of(folder / WEIGHTS_FILE) != meta["model_hash"]:
-            continue  # damaged on disk: the one before it is next
-        load_tensors(trained.encoders, folder / WEIGHTS_FILE)
         try:
-            state = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise CheckpointError(f"{folder / STATE_FILE} cannot be read: {error}") from error
-        load_tensors(trained.objective, folder / OBJECTIVE_FILE)
-        trained.optimizer.load_state_dict(state["optimizer"])
-        trained.schedule.load_state_dict(state["schedule"])
-        return int(state["step"])
+            return _restore_from(folder, trained)
+        except CheckpointError as error:
+            log.warning("%s; going back to the checkpoint before it", error)
+            broken.append(error)
+    if broken:
+        raise CheckpointError(
+            f"no checkpoint of {run} can be resumed ({broken[0]}): begin again in another `run` folder"
+        )
     return 0
+
+
+def _restore_from(folder: Path, trained: Trained) -> int:
+    meta, weights = read_meta(folder), folder / WEIGHTS_FILE
+    if not weights.is_file() or sha256_of(weights) != meta["model_hash"]:
+        raise CheckpointError(f"{weights} is missing or damaged")
+    try:  # all of it is read before any of it is used
+        state = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+        step, optimizer, schedule = int(state["step"]), state["optimizer"], state["schedule"]
+    except Exception as error:  # whatever the reader stumbles over
+        raise CheckpointError(f"{folder / STATE_FILE} is missing or damaged") from error
+    load_tensors(trained.objective, folder / OBJECTIVE_FILE)
+    load_tensors(trained.encoders, weights)
+    trained.optimizer.load_state_dict(optimizer)
+    trained.schedule.load_state_dict(schedule)
+    return step
 
 
 def best_metrics(run: Path) -> Mapping[str, Any]:
     """Read the metrics of the best checkpoint so far; empty when there is none."""
     best = run / "best.txt"
-    if not best.is_file():
+    folder = run / "checkpoints" / best.read_text().strip() if best.is_file() else None
+    if folder is None or not (folder / META_FILE).is_file():
         return {}
-    metrics: Mapping[str, Any] = read_meta(run / "checkpoints" / best.read_text().strip())["metrics"]
+    metrics: Mapping[str, Any] = read_meta(folder)["metrics"]
     return metrics

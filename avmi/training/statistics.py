@@ -1,6 +1,6 @@
 """Clips of the train split → mean and standard deviation of their log-mel values."""
 
-import torch
+import math
 
 from avmi.config.views import AudioView
 from avmi.data import TrainingStream, collate
@@ -14,12 +14,15 @@ def measure_log_mel(stream: TrainingStream, *, clips: int = CLIPS) -> LogMelStat
     """Measure over the audio views of the stream's first clips; (0, 1) when there are none."""
     names = [name for name, view in stream.views.items() if isinstance(view, AudioView)]
     visits = -(-clips // stream.clips_per_video)
-    values = []
+    count, total, squares = 0, 0.0, 0.0  # summed up in float64: no clip has to stay in memory
     for position in range(min(visits, 4 * len(stream.numbers))):
         batch = collate([stream[position]])
-        values += [batch.views[name].flatten() for name in names if name in batch.views]
-    if not values:
+        for values in (batch.views[name].double() for name in names if name in batch.views):
+            count += values.numel()
+            total += float(values.sum())
+            squares += float(values.square().sum())
+    if not count:
         return LogMelStatistics(0.0, 1.0)
-    joined = torch.cat(values).double()
+    mean = total / count
     # A corpus of one constant sound has no spread; its spectrogram is then only centred.
-    return LogMelStatistics(mean=float(joined.mean()), std=max(float(joined.std()), 1e-3))
+    return LogMelStatistics(mean, std=max(math.sqrt(max(0.0, squares / count - mean**2)), 1e-3))

@@ -15,6 +15,7 @@ from avmi.config.views import Augmentation, FrameView
 AUGMENT_MARGIN = 1.25
 
 Pictures = UInt8[Tensor, "frames 3 height width"]
+Squares = UInt8[Tensor, "frames 3 size size"]
 
 
 def decode_short_side_px(views: Sequence[FrameView], image: ImageInput) -> int:
@@ -44,33 +45,36 @@ def image_view(
     return pictures.reshape(-1, image.size_px, image.size_px)
 
 
-def fitted(pictures: Pictures, image: ImageInput) -> Pictures:
+def fitted(pictures: Pictures, image: ImageInput) -> Squares:
     """Bring pictures to the square that encoders take, by cropping the middle or by squashing."""
     size = image.size_px
     if image.fit == "squash":
-        return v2.functional.resize(pictures, [size, size], antialias=True)
-    if min(pictures.shape[-2:]) != size:
-        pictures = v2.functional.resize(pictures, [size], antialias=True)
-    return v2.functional.center_crop(pictures, [size, size])
+        squashed: Tensor = v2.functional.resize(pictures, [size, size], antialias=True)
+        return squashed
+    # The crop comes first: a strip of 20 × 20,000 px would otherwise be scaled up whole.
+    side = min(pictures.shape[-2:])
+    square: Tensor = v2.functional.center_crop(pictures, [side, side])
+    if side != size:
+        square = v2.functional.resize(square, [size, size], antialias=True)
+    return square
 
 
-def augmentation(name: Augmentation, size_px: int) -> Callable[[Pictures], Pictures]:
+def augmentation(name: Augmentation, size_px: int) -> Callable[[Tensor], Tensor]:
     """Build a named augmentation; `strong` is the recipe of SimCLR as AVID uses it, without blur."""
+    steps: list[Callable[[Tensor], Tensor]]
     match name:
         case "none":
-            return v2.Identity()
+            steps = [v2.Identity()]
         case "light":
-            return v2.Compose(
-                [
-                    v2.RandomResizedCrop(size_px, scale=(0.6, 1.0), antialias=True),
-                    v2.RandomHorizontalFlip(),
-                ]
-            )
+            steps = [
+                v2.RandomResizedCrop(size_px, scale=(0.6, 1.0), antialias=True),
+                v2.RandomHorizontalFlip(),
+            ]
         case "strong":
-            return v2.Compose(
-                [
-                    v2.RandomResizedCrop(size_px, scale=(0.08, 1.0), antialias=True),
-                    v2.RandomHorizontalFlip(),
-                    v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2),
-                ]
-            )
+            steps = [
+                v2.RandomResizedCrop(size_px, scale=(0.08, 1.0), antialias=True),
+                v2.RandomHorizontalFlip(),
+                v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2),
+            ]
+    augment: Callable[[Tensor], Tensor] = v2.Compose(steps)
+    return augment

@@ -17,9 +17,7 @@ from avmi.views.image import decode_short_side_px, image_view
 class ViewMaker:
     """Makes the tensors of a set of views; one object serves a whole corpus."""
 
-    def __init__(
-        self, views: Mapping[str, SignalView], *, image: ImageInput, log_mel: LogMel
-    ) -> None:
+    def __init__(self, views: Mapping[str, SignalView], *, image: ImageInput, log_mel: LogMel) -> None:
         self.views = dict(views)
         self.image = image
         self.log_mel = LogMelSpectrogram(log_mel)

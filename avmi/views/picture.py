@@ -19,13 +19,16 @@ def read_picture(picture: Picture) -> UInt8[np.ndarray, "height width 3"]:
     damaged, or is larger than Pillow's limit against decompression bombs.
     """
     if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
             raise InputError(
                 f"a picture array must be uint8 of shape (height, width, 3), got {picture.dtype} {picture.shape}"
             )
         return picture
     if isinstance(picture, Image.Image):
-        return _upright_rgb(picture)
+        try:
+            return _upright_rgb(picture)  # Pillow may not have read its file yet
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InputError(f"the Pillow image is a damaged picture ({error})") from error
     path = Path(picture)
     if not path.is_file():
         raise InputError(f"{path}: no such picture file")
@@ -40,6 +43,8 @@ def read_picture(picture: Picture) -> UInt8[np.ndarray, "height width 3"]:
         ) from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture: give a JPEG, PNG, WebP or similar file") from error
+    except PermissionError as error:
+        raise InputError(f"{path} must not be read by this user: change its permissions") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path} is a damaged picture ({error})") from error
 

@@ -22,6 +22,7 @@ from avmi.data import (
     StreamBatches,
     TrainingStream,
     fixed_loader,
+    share_cores,
     training_loader,
 )
 from avmi.decode.choose import choose_decoder
@@ -124,6 +125,8 @@ def _full(
             f"{config.corpus}: a classifier needs two classes or more, the corpus has {list(names)}: "
             "put videos into one subfolder for each class, or give a table with labels"
         )
+    if accelerator.device.type == "cpu":
+        share_cores(config.data.workers)
     numbers = {name: number for number, name in enumerate(names)}
     data = _LabelledData(config, Embedder(checkpoint, device="cpu"), _labelled(manifest))
     torch.manual_seed(config.seed)

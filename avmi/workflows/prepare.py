@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
@@ -46,6 +46,23 @@ CORPUS_FILE = "corpus.json"
 # Raise it when probing measures something else than before: journals are then not believed any more.
 _PROBE_VERSION = 1
 _MOST_THUMBNAILS = 24
+
+
+@runtime_checkable
+class Log(Protocol):
+    """Where progress is told: stderr, or any text file."""
+
+    def write(self, text: str, /) -> object:
+        """Take in some text."""
+        ...
+
+    def flush(self) -> object:
+        """Show what was taken in."""
+        ...
+
+    def isatty(self) -> bool:
+        """Say whether a person is looking on."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -95,7 +112,7 @@ def prepare(
     workers: int | None = None,
     time_limit_seconds: float = 30.0,
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
-    log: TextIO | None = None,
+    log: Log | None = None,
     probes: Probes = Probes(),
 ) -> Prepared:
     """Probe every video of a folder or table and write the corpus folder `out`.
@@ -168,9 +185,7 @@ def _corpus_folder(out: Path) -> Path:
     return out
 
 
-def _earlier(
-    corpus: Path, fractions: Sequence[float], log: TextIO
-) -> tuple[tuple[Video, ...], tuple[str, ...]]:
+def _earlier(corpus: Path, fractions: Sequence[float], log: Log) -> tuple[tuple[Video, ...], tuple[str, ...]]:
     """Read the manifest that is to be replaced, for its splits."""
     if not (corpus / MANIFEST_FILE).exists():
         return (), ()
@@ -201,7 +216,7 @@ def _stamp() -> str:
 
 
 def _probe_all(
-    files: Source, journal: Journal, pool: ProbePool, log: TextIO
+    files: Source, journal: Journal, pool: ProbePool, log: Log
 ) -> tuple[list[tuple[Entry, Outcome]], int]:
     """Give the outcome of every file, from the journal or by probing, and the number probed."""
     found = [(entry, known) for entry in files.entries if (known := journal.outcome(entry)) is not None]

@@ -21,6 +21,7 @@ from avmi.data import (
     StreamBatches,
     TrainingStream,
     fixed_loader,
+    share_cores,
     stable_seed,
     training_loader,
 )
@@ -106,6 +107,8 @@ def _run(
     valid: Manifest,
     accelerator: Accelerator,
 ) -> None:
+    if accelerator.device.type == "cpu":
+        share_cores(config.data.workers)
     stream = _stream(config, graph, train, seed=config.seed)
     statistics = _statistics(config, graph, train, accelerator)
     torch.manual_seed(config.seed)

@@ -64,7 +64,8 @@ class RetrieveResult:
             what = "sounds" if found.finds == "audio" else "pictures"
             lines += [f"{what} for {found.query}", *self._table(found.hits), ""]
         if self.saved:
-            lines.append(f"{len(self.saved)} sounds saved below {self.saved[0].parent}")
+            below = os.path.commonpath([path.parent for path in self.saved])
+            lines.append(f"{len(self.saved)} sounds saved below {below}")
         if self.report is not None:
             lines.append(f"report: {self.report}")
         return "\n".join(lines).rstrip()

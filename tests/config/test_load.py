@@ -90,9 +90,7 @@ def test_a_path_that_is_no_file_gets_one_sentence(
     assert str(caught.value) == line
 
 
-def test_a_file_without_permission_gets_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_without_permission_gets_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, mode: str) -> None:  # to root, who runs many a test suite, files are never closed
         raise PermissionError(13, "Permission denied", str(path))
 

@@ -112,3 +112,10 @@ def test_a_mistake_that_stays_keeps_its_line(complaints: Complaints, right: str)
     found = complaints(right + "data:\n  workers: many\n", "data={batch_clips: 8}")
     assert len(found) == 1
     assert found[0].startswith("f.yaml:7: data.workers: ")
+
+
+def test_bytes_that_are_no_text_are_refused(complaints: Complaints, right: str) -> None:
+    # This is how Python hands over a word of the command line that is not UTF-8.
+    assert complaints(right, "corpus=\udcff") == [
+        "f.yaml: holds text that is not Unicode; use paths whose names are UTF-8"
+    ]

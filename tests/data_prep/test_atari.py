@@ -171,6 +171,20 @@ def test_when_no_game_can_be_played_it_is_an_error_and_no_csv(tmp_path):
     assert list(tmp_path.rglob("*.csv")) == []
 
 
+def test_an_interrupted_run_leaves_whole_files_only_and_goes_on_later(tmp_path):
+    def interrupt(episode):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        record(tmp_path, games=["game"], episodes=5, on_episode=interrupt, **SHORT)
+    left = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert left
+    assert {p.suffix for p in left} == {".mp4"}
+    later = record(tmp_path, games=["game"], episodes=5, **SHORT)
+    assert sum(e.is_kept for e in later.episodes) == len(left)
+    assert len(later.episodes) == 5
+
+
 def test_recordings_with_other_settings_are_never_mixed(tmp_path):
     record(tmp_path, games=["game"], episodes=1, **SHORT)
     with pytest.raises(UsageError, match=r"recorded with seconds 1\.5, now asked for: seconds 2\.5"):
