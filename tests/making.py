@@ -173,7 +173,7 @@ def _audio_stream(out, samples: np.ndarray, sample_rate_hz: int, encoding: Encod
         options.setdefault("aac_pns", "0")
     stream = out.add_stream(encoding.audio_codec, rate=sample_rate_hz, options=options)
     stream.layout = "mono" if np.ndim(samples) == 1 else {1: "mono", 2: "stereo", 6: "5.1"}[len(samples)]
-    if encoding.audio_codec in ("aac", "libmp3lame", "libopus", "mp2", "ac3"):
+    if encoding.audio_codec in ("aac", "libmp3lame", "libopus", "mp2", "wmav2"):
         stream.bit_rate = 128_000
     return stream
 

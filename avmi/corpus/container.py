@@ -10,6 +10,7 @@ from avmi.corpus.file_kind import not_opened
 from avmi.errors import DecodeError
 
 TS_DISCONT = av.format.Flags.ts_discont.value  # timestamps may start anywhere: MPEG-TS, MPEG-PS
+_MOST_PLANES = 7
 # Demuxers of a subtitle or a drawing made of letters, which FFmpeg finds in text files.
 _TEXT_FORMATS = {"ass", "lrc", "microdvd", "srt", "subviewer", "tty", "webvtt"}
 
@@ -60,3 +61,18 @@ def best_streams(container: InputContainer) -> tuple[av.VideoStream, av.AudioStr
             )
         stream.codec_context.thread_count = 1  # files run side by side, one process each
     return video, audio
+
+
+def interleaved(frame: av.AudioFrame) -> av.AudioFrame:
+    """Bring 7.1 sound and more into one plane.
+
+    PyAV counts planes up to the first empty one of eight; where none is empty it reads on, and crashes.
+    """
+    if frame.layout.nb_channels <= _MOST_PLANES or not frame.format.is_planar:
+        return frame
+    pts = frame.pts
+    packed = av.AudioResampler(format=frame.format.packed, layout=frame.layout).resample(frame)
+    if len(packed) != 1:
+        raise DecodeError(f"sound of {frame.layout.nb_channels} channels cannot be converted")
+    packed[0].pts = pts
+    return packed[0]

@@ -14,7 +14,13 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from avmi.corpus.container import TS_DISCONT, best_streams, clock_zero_seconds, open_container
+from avmi.corpus.container import (
+    TS_DISCONT,
+    best_streams,
+    clock_zero_seconds,
+    interleaved,
+    open_container,
+)
 from avmi.corpus.file_kind import cut_off
 from avmi.corpus.look import Look, look
 from avmi.corpus.measure import SoundMeter, Timeline, timeline
@@ -164,6 +170,8 @@ def _read_packets(
                 _hear(tape.sound, packet, tick_seconds=ticks[index], zero_seconds=zero_seconds)
     except (av.FFmpegError, ValueError) as error:
         tape.error = getattr(error, "strerror", None) or str(error)
+    except IndexError as error:  # how PyAV meets a packet of a stream that was not there at the start
+        raise DecodeError("a stream that its beginning does not announce appears in the middle") from error
     return tape
 
 
@@ -181,7 +189,7 @@ def _note_picture(tape: _Tape, packet: av.Packet, *, stamp: int | None) -> None:
 
 def _hear(sound: SoundMeter, packet: av.Packet, *, tick_seconds: float, zero_seconds: float) -> None:
     try:
-        frames = packet.decode()
+        frames = [interleaved(frame) for frame in packet.decode()]
     except (av.FFmpegError, ValueError):
         sound.errors += 1
         return

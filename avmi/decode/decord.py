@@ -53,9 +53,8 @@ class DecordReader:
         if not at_seconds:
             return Frames(np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0))
         wanted, starts = np.array(at_seconds), self._intervals[:, 0]
-        # Times are single precision here: beyond 2^13 s their rounding is more than a clock's.
-        slack = max(LARGEST_ROUNDING_SECONDS, float(np.spacing(np.float32(starts[-1]))))
-        places = np.searchsorted(starts, wanted + min(slack, self._half_shortest()), side="right") - 1
+        slack = self._rounding_seconds(starts)
+        places = np.searchsorted(starts, wanted + slack, side="right") - 1
         if places[0] < 0:
             raise DecodeError(
                 f"{self._path}: no picture at {wanted[0]:.3f} s, the first comes at {starts[0]:.3f} s",
@@ -69,9 +68,11 @@ class DecordReader:
             )
         return Frames(self._pixels(places, short_side_px), starts[places])
 
-    def _half_shortest(self) -> float:
-        steps = np.diff(self._intervals[:, 0])
-        return float(steps.min()) / 2 if len(steps) else LARGEST_ROUNDING_SECONDS
+    def _rounding_seconds(self, starts: Float64[np.ndarray, "frames"]) -> float:
+        if self._video.container == "matroska":
+            return LARGEST_ROUNDING_SECONDS
+        # decord's times are single precision: that is all that is known of the others' ticks.
+        return float(np.spacing(np.float32(starts[-1])))
 
     def _pixels(
         self, places: np.ndarray, short_side_px: int | None

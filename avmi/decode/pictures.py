@@ -18,8 +18,10 @@ from av.video.frame import VideoFrame
 from avmi.decode.opened import OpenedFile
 from avmi.errors import DecodeError
 
-# mkv and flv round timestamps to milliseconds: a picture may claim to come up half of one later than it does.
+# mkv and flv round timestamps to milliseconds: a picture may claim to come up half of one later than it
+# does. Coarser ticks (AVI's: one a picture) are not rounded.
 LARGEST_ROUNDING_SECONDS = 0.5e-3
+_EXACT_SECONDS = 1e-6
 # How far before the target a seek goes, in the order of trying; after these: the start of the file.
 _SEEK_BACK_SECONDS = (0.0, 1.0, 5.0, 25.0)
 # Without a packet index: decoding on for this long is cheaper than a seek and half a GOP.
@@ -27,6 +29,9 @@ _NEAR_SECONDS = 1.0
 # Frames that no other frame needs are not decoded until the target is this near; more than any
 # encoder reorders (16 frames), less than a GOP.
 _SKIP_UNTIL_SECONDS = 0.7
+# Containers in which a packet after a seek has the timestamp that it has in a read from the start. MPEG-PS
+# has one timestamp for several pictures and counts on from the wrong one; others are not proved.
+_CAN_SEEK = {"mov", "matroska", "mpegts", "flv", "avi", "asf"}
 # Decoders that obey a change of this setting between packets (dav1d does not).
 _CAN_SKIP = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}
 
@@ -50,7 +55,8 @@ class PictureSource:
             raise DecodeError(f"{file.path}: the video has no clock", reason="no_timestamps")
         self._file = file
         self._tick_seconds = float(file.video.time_base)
-        self._tolerance = min(0.5, LARGEST_ROUNDING_SECONDS / self._tick_seconds)
+        coarse = self._tick_seconds > 2.1 * LARGEST_ROUNDING_SECONDS
+        self._tolerance = _EXACT_SECONDS / self._tick_seconds if coarse else 0.5  # in ticks
         self._can_skip = file.video.codec_context.name in _CAN_SKIP
         # AVI has no presentation timestamps, and what FFmpeg makes of the order of B-frames is wrong for
         # packed ones (Xvid, much of UCF101): there pictures come up in the decoder's order, one for each
@@ -58,8 +64,7 @@ class PictureSource:
         self._by_order = file.format_name == "avi" and file.video.codec_context.has_b_frames
         if self._by_order:
             self._can_skip = False
-        # MPEG-PS gives several pictures one timestamp: after a seek the rest are counted from the wrong one.
-        self._never_seek = self._by_order or file.format_name == "mpeg"
+        self._never_seek = self._by_order or file.format_name not in _CAN_SEEK
         self._forget()
 
     def _forget(self) -> None:
@@ -86,7 +91,7 @@ class PictureSource:
         them its duration decides. Raises `DecodeError` before the first and after the last picture,
         and where pictures cannot be decoded.
         """
-        ticks = (seconds + self._file.origin_seconds) / self._tick_seconds
+        ticks = float((seconds + self._file.origin_seconds) / self._tick_seconds)
         if not self._is_reached_by_decoding_on(ticks):
             self._start_at_or_before(ticks, skip=True)
         self._decode_up_to(ticks)

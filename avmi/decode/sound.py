@@ -15,6 +15,7 @@ from av.audio.frame import AudioFrame
 from av.error import FFmpegError
 from jaxtyping import Float32, Float64, Shaped
 
+from avmi.corpus.container import interleaved
 from avmi.corpus.plan import EDGE_SECONDS
 from avmi.decode.opened import OpenedFile
 from avmi.errors import DecodeError
@@ -170,7 +171,8 @@ class SoundSource:
             seconds = frame.pts * self._tick_seconds - self._file.origin_seconds
         elif self._blocks:
             seconds = self._blocks[-1].end_seconds
-        return Block(seconds, frame.to_ndarray(), frame.layout.nb_channels, frame.sample_rate)
+        samples = interleaved(frame).to_ndarray()
+        return Block(seconds, samples, frame.layout.nb_channels, frame.sample_rate)
 
 
 def cut_sound(
@@ -231,17 +233,29 @@ def _clock_of_first_sample(
     late = late[~np.isnan(late)] if np.isnan(late).any() else late
     if len(late) != len(inside) or not inside.any():
         raise DecodeError(f"there is no sound from {interval}", reason="audio_short")
-    padded = np.pad(late, _MEDIAN_BLOCKS, mode="edge")
+    allowed = max(_LARGEST_STEP_SECONDS, 1.5 * tick_seconds)
+    # Mirrored at its ends: one early stamp at the end of the stream is no majority.
+    padded = np.pad(late, _MEDIAN_BLOCKS, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _MEDIAN_BLOCKS + 1)
     smooth = np.median(windows, axis=1)
     jitter = float(np.median(np.abs(late - smooth)[inside]))
     step = float(np.ptp(smooth[inside]))
-    if step > max(_LARGEST_STEP_SECONDS, 1.5 * tick_seconds) + 2 * jitter:
-        raise DecodeError(
-            f"the sound from {interval} has a gap: its timestamps step by {step * 1000:.1f} ms",
-            reason="audio_gap",
-        )
+    if step > allowed + 2 * jitter:
+        raise _gap(interval, step)
+    # So close to an end the median cannot see a step; where no stamp jitters, a deviation there is one.
+    deviates = np.abs(late - smooth) > allowed
+    at_end = np.ones(len(late), dtype=bool)
+    at_end[_MEDIAN_BLOCKS:-_MEDIAN_BLOCKS] = False
+    if (deviates & inside & at_end).any() and not (deviates & ~at_end).any():
+        raise _gap(interval, float(np.abs(late - smooth)[inside & at_end].max()))
     return float(np.median(smooth[inside]))
+
+
+def _gap(interval: str, step_seconds: float) -> DecodeError:
+    return DecodeError(
+        f"the sound from {interval} has a gap: its timestamps step by {step_seconds * 1000:.1f} ms",
+        reason="audio_gap",
+    )
 
 
 def mono(block: Block) -> Float32[np.ndarray, "samples"]:

@@ -205,7 +205,7 @@ def _probes(probes: Mapping[str, Json]) -> list[Block]:
     text = (
         "Top-1 accuracy on test clips. A probe is a linear classifier on features that it leaves as they are."
     )
-    return [Text(text, tone="quiet"), Table(["class", *probes], rows), Gallery(cards, card_rem=20)]
+    return [Text(text, tone="quiet"), Table(["class", *probes], rows), Gallery(cards, card_rem=20.0)]
 
 
 def _confusion(name: str, probe: Json) -> Figure:
@@ -227,7 +227,7 @@ def _curves(records: Sequence[Json]) -> list[Block]:
             png = curves_png(bounds[kind], y_label="mutual information, nats")
             note = "lower bound of every view pair; it cannot rise above its dashed ceiling"
             cards.append(Card(title, [Figure(png, "image/png", alt=title)], note=note))
-    return [Gallery(cards, card_rem=20)] if cards else []
+    return [Gallery(cards, card_rem=20.0)] if cards else []
 
 
 def _corpus(audit: Audit) -> list[Block]:

@@ -71,6 +71,7 @@ def pretrain_steps(parts: Pretraining, *, first_step: int) -> dict[str, float]:
 
             # Every rank embeds its share of the held-out clips, seldom; the main rank records it.
             if parts.held_out and (step % every.evaluate_every_steps == 0 or step == steps):
+                _require_finite(*before)
                 valid = _evaluate(parts, parts.held_out)
                 if record:
                     record.write(step, valid, kind="valid")

@@ -59,6 +59,7 @@ class LogMelSpectrogram:
         self, samples: Float32[np.ndarray, "samples"] | Float32[Tensor, "samples"]
     ) -> Float[Tensor, "1 mel_bins time_bins"]:
         """Transform mono samples at the settings' sample rate."""
-        waveform = F.pad(torch.as_tensor(samples), self._around)
-        mel: Tensor = self._mel(waveform[None])
+        if isinstance(samples, np.ndarray):
+            samples = torch.from_numpy(np.require(samples, requirements=["C", "W"]))
+        mel: Tensor = self._mel(F.pad(samples, self._around)[None])
         return torch.log(mel + self.settings.floor)

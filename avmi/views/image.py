@@ -35,7 +35,7 @@ def image_view(
 
     `seed` decides the augmentation; without one ("none") it has no effect.
     """
-    pictures = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+    pictures = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(0, 3, 1, 2)
     if view.augment == "none":
         pictures = fitted(pictures, image)
     else:

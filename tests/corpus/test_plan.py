@@ -1,6 +1,7 @@
 """Videos and views → clip specs, against brute force over a fine grid of anchors."""
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_the_anchors_of_pairs_are_those_at_which_some_pair_is_whole(video, image
     reached = {name: is_reached(video, view) for name, view in views.items()}
     brute = reached["image"] & (reached["near"] | reached["far"])
     np.testing.assert_array_equal(is_within(*found), brute)
-    assert all(a[1] < b[0] for a, b in zip(found, found[1:], strict=False))
+    assert all(a[1] < b[0] for a, b in pairwise(found))
 
 
 @settings(max_examples=60)

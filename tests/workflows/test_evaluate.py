@@ -33,7 +33,9 @@ def test_retrieval_prints_the_documented_keys_and_agrees_with_brute_force(traine
     for way, scores in (("image_to_audio", image @ sound.T), ("audio_to_image", sound @ image.T)):
         ranks = [1 + int((row > row[i]).sum()) for i, row in enumerate(scores)]
         for k in (1, 5, 10):
-            assert found[way][f"recall@{k}"] == pytest.approx(sum(r <= k for r in ranks) / len(ranks), abs=0.05)
+            assert found[way][f"recall@{k}"] == pytest.approx(
+                sum(r <= k for r in ranks) / len(ranks), abs=0.05
+            )
         low, high = found[way]["recall@1_interval"]
         assert 0 <= low <= found[way]["recall@1"] <= high <= 1
     labels = [spec.video.label for spec in specs]

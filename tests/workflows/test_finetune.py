@@ -105,7 +105,10 @@ def test_a_finished_run_is_read_and_a_stopped_one_goes_on_bit_for_bit(
         finetune(broken)
     monkeypatch.undo()
     finetune(broken, resume=True)
-    theirs, ours = load(tmp_path / "whole").encoders.state_dict(), load(tmp_path / "broken").encoders.state_dict()
+    theirs, ours = (
+        load(tmp_path / "whole").encoders.state_dict(),
+        load(tmp_path / "broken").encoders.state_dict(),
+    )
     assert all(theirs[name].equal(ours[name]) for name in theirs)
 
 

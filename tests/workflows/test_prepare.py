@@ -15,7 +15,6 @@ from making import Encoding, make_clip, noise, numbered_picture, write_video
 
 from avmi.corpus.journal import JOURNAL_FILE
 from avmi.corpus.manifest import MANIFEST_FILE, REJECTS_FILE, read_manifest, read_rejects
-from avmi.decode.probe import probe
 from avmi.errors import CorpusError, UsageError
 from avmi.workflows import prepare as workflow
 from avmi.workflows.prepare import AUDIT_FILE, Prepared, Probes, prepare
@@ -278,31 +277,33 @@ def test_senseless_numbers_are_usage_errors(ten_clips, tmp_path, options):
     assert not (tmp_path / "corpus").exists()
 
 
-HANGING = Probes(first=probes_for_tests.obedient, second=probe)
+def named(folder: Path, *names: str) -> Path:
+    """Write files for probes that look at names only."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text(name)
+    return folder
 
 
 def test_a_video_on_which_only_the_first_probe_hangs_or_crashes_stays_usable(tmp_path):
-    videos = clips(tmp_path / "videos", "hang.mp4", "crash.mp4")
-    prepared = run(videos, tmp_path / "corpus", probes=HANGING, time_limit_seconds=2.0)
+    videos = named(tmp_path / "videos", "hang.mp4", "crash.mp4")
+    second = Probes(first=probes_for_tests.canned, second=probes_for_tests.canned_second)
+    prepared = run(videos, tmp_path / "corpus", probes=second, time_limit_seconds=1.0)
     assert [v.path for v in prepared] == ["crash.mp4", "hang.mp4"]
 
 
 def test_files_on_which_everything_hangs_or_crashes_are_rejects_and_stay_so(tmp_path):
-    videos = clips(tmp_path / "videos", "good.mp4", "hang.mp4", "crash.mp4")
-    stubborn = Probes(first=stubborn_probe, second=stubborn_probe)
+    videos = named(tmp_path / "videos", "good.mp4", "hang.mp4", "crash.mp4")
+    stubborn = Probes(first=probes_for_tests.canned, second=probes_for_tests.canned)
     prepared = run(videos, tmp_path / "corpus", probes=stubborn, time_limit_seconds=1.0)
     assert reasons(prepared) == {"hang.mp4": "time_limit", "crash.mp4": "decoder_crash"}
     assert [v.path for v in prepared] == ["good.mp4"]
     assert run(videos, tmp_path / "corpus", probes=stubborn, time_limit_seconds=1.0).probed == 0
-    patient = run(videos, tmp_path / "corpus", time_limit_seconds=20.0)
-    assert patient.probed == 1  # more time is another chance for the slow one
+    # More time is another chance for the slow one, and for no other.
+    second = Probes(first=probes_for_tests.canned_second)
+    patient = run(videos, tmp_path / "corpus", probes=second, time_limit_seconds=20.0)
+    assert patient.probed == 1
     assert reasons(patient) == {"crash.mp4": "decoder_crash"}
-
-
-def stubborn_probe(path: Path) -> dict:
-    if "good" not in path.name:
-        probes_for_tests.obedient(path)
-    return probe(path)
 
 
 def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path):

@@ -34,7 +34,9 @@ def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
     return load_file(run / "checkpoints" / f"step_{step:08d}" / "weights.safetensors")
 
 
-def test_a_run_folder_holds_config_curve_tensorboard_and_checkpoints(tiny_corpus, tiny_config, tmp_path) -> None:
+def test_a_run_folder_holds_config_curve_tensorboard_and_checkpoints(
+    tiny_corpus, tiny_config, tmp_path
+) -> None:
     run = tmp_path / "run"
     result = pretrain(tiny_config(tiny_corpus, run))
     assert sorted(p.name for p in run.iterdir()) == [
@@ -96,7 +98,13 @@ def test_a_run_stopped_between_checkpoints_resumes_bit_for_bit(
     with pytest.raises(KeyboardInterrupt):
         pretrain(config)
     monkeypatch.undo()
-    assert [r["step"] for r in read_metrics(broken / "metrics.jsonl") if r["kind"] == "train"] == [1, 2, 3, 4, 5]
+    assert [r["step"] for r in read_metrics(broken / "metrics.jsonl") if r["kind"] == "train"] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
     pretrain(config, resume=True)
     assert curve(broken) == curve(whole)
     ours, theirs = weights(broken, 7), weights(whole, 7)
@@ -113,7 +121,9 @@ def test_a_killed_run_resumes_bit_for_bit_with_workers(tiny_corpus, tiny_config,
     file.write_text(dump_config(tiny_config(tiny_corpus, killed, **settings)))
     command = [sys.executable, "-m", "avmi", "pretrain", str(file), "--resume"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, env=environment, start_new_session=True, stderr=subprocess.PIPE
+    ) as process:
         deadline = time.monotonic() + 120
         while not (killed / "checkpoints" / "step_00000004").is_dir() and process.poll() is None:
             assert time.monotonic() < deadline, "no checkpoint within two minutes"
@@ -182,7 +192,9 @@ def test_a_loss_that_is_not_finite_names_step_and_clips_and_keeps_the_checkpoint
         return forward(self, x) * (float("nan") if len(calls) > 6 and self.training else 1.0)
 
     monkeypatch.setattr(Encoder, "forward", breaking)
-    with pytest.raises(TrainingError, match=r"loss of step 4 is not finite \(pairs image~sound; clips .*@\d+"):
+    with pytest.raises(
+        TrainingError, match=r"loss of step 4 is not finite \(pairs image~sound; clips .*@\d+"
+    ):
         pretrain(tiny_config(tiny_corpus, tmp_path / "run", optimizer={"steps": 9}))
     found = weights(tmp_path / "run", 2)
     assert all(bool(tensor.isfinite().all()) for tensor in found.values())
@@ -246,6 +258,13 @@ def test_views_that_only_some_clips_reach_are_masked_and_counted(tiny_corpus, ti
     pretrain(config)
     last = [r for r in read_metrics(run / "metrics.jsonl") if r["kind"] == "train"][-1]
     names = {key.removeprefix("clips/") for key in last if key.startswith("clips/")}
-    assert names == {"image~motion", "image~sound", "image~later", "motion~sound", "motion~later", "sound~later"}
+    assert names == {
+        "image~motion",
+        "image~sound",
+        "image~later",
+        "motion~sound",
+        "motion~later",
+        "sound~later",
+    }
     assert 0 < last["clips/image~later"] < last["clips/image~sound"] <= 24
     assert math.isfinite(last["loss"])

@@ -4,7 +4,6 @@ Pictures carry their number burnt in, the sound is seeded noise. The times in a 
 the file was written, never from reading it back.
 """
 
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -13,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 from making import Encoding, noise, numbered_picture, write_video
+from turning import turn
 
 PCM_AVI = Encoding(video_codec="mpeg4", audio_codec="pcm_s16le", ticks_hz=None)
 # Closed or open groups, and as many B-frames as x264 will place in such pictures.
@@ -50,6 +50,7 @@ class Recipe:
     channel_gains: tuple[float, ...] = (1.0,)
     encoding: Encoding = field(default_factory=Encoding)
     clock_slack_seconds: float = 1e-6
+    swallowed_samples: int = 0  # of the beginning of the sound, which the decoder does not give
     shift_seconds: float = 0.0  # by which the container moves everything so as to start at 0
 
     def times(self) -> np.ndarray:
@@ -82,14 +83,17 @@ def write_truth(path: Path, recipe: Recipe) -> Truth:
         times_seconds=times[:-1] + recipe.shift_seconds,
         numbers=np.arange(recipe.frames),
         end_seconds=times[-1] + recipe.shift_seconds,
-        sound=channels.mean(axis=0),
-        sound_start_seconds=recipe.sound_start_seconds + recipe.shift_seconds,
+        sound=channels.mean(axis=0)[recipe.swallowed_samples :],
+        sound_start_seconds=recipe.sound_start_seconds
+        + recipe.swallowed_samples / recipe.sound_hz
+        + recipe.shift_seconds,
         sound_hz=recipe.sound_hz,
         clock_slack_seconds=recipe.clock_slack_seconds,
     )
 
 
-# AAC's first packet and MP2's first samples are the encoder's delay; containers that cannot say so show it.
+# The first samples are the encoder's delay (1024 in AAC, 481 in MP2, 2048 in WMA); containers that cannot
+# say so begin with them.
 _AAC_DELAY, _MP2_DELAY = 1024 / 48000, 481 / 48000
 _TO_MS = 0.5001e-3
 
@@ -112,7 +116,7 @@ RECIPES = {
     ),
     "mkv AAC": Recipe("mkv", sound_hz=44100, clock_slack_seconds=_TO_MS),
     "mkv variable": Recipe(
-        "mkv", size=(64, 96), steps_seconds=(0.021, 0.3, 0.05), clock_slack_seconds=_TO_MS
+        "mkv", size=(64, 96), frames=24, steps_seconds=(0.021, 0.3, 0.05), clock_slack_seconds=_TO_MS
     ),
     "mkv Opus": Recipe(
         "mkv",
@@ -154,7 +158,15 @@ RECIPES = {
         shift_seconds=_MP2_DELAY,
         clock_slack_seconds=12e-6,
     ),
-    "flv": Recipe("flv", sound_hz=44100, clock_slack_seconds=_TO_MS, shift_seconds=0.023),
+    "flv": Recipe("flv", sound_hz=44100, shift_seconds=1024 / 44100, clock_slack_seconds=_TO_MS),
+    "wmv": Recipe(
+        "wmv",
+        size=(112, 80),
+        encoding=Encoding(video_codec="wmv2", audio_codec="wmav2", ticks_hz=1000),
+        swallowed_samples=2048,
+        shift_seconds=2048 / 48000,
+        clock_slack_seconds=_TO_MS,
+    ),
     "avi": Recipe("avi", size=(96, 80), encoding=PCM_AVI),
     "avi B-frames": Recipe("avi", frames=64, encoding=replace(PCM_AVI, b_frames=2)),
 }
@@ -196,11 +208,7 @@ def write_rotated(path: Path, recipe: Recipe) -> Truth:
         sample_rate_hz=recipe.sound_hz,
         encoding=recipe.encoding,
     )
-    box = bytearray(path.read_bytes())
-    at = box.find(b"tkhd") + 4 + 40  # the first track's; its matrix follows 40 bytes of version 0
-    # QuickTime: x' = a x + c y, y' = b x + d y with y downwards, in 16.16 (the last column in 2.30).
-    box[at : at + 36] = struct.pack(">9i", 0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000)
-    path.write_bytes(box)
+    turn(path, 90)
     return Truth(path, times[:-1], np.arange(recipe.frames), times[-1], sound, 0.0, recipe.sound_hz, 1e-6, 90)
 
 
