@@ -82,9 +82,7 @@ class Objective(nn.Module):
         joined, present = _join(self.views, embeddings, rows=rows, batch=batch)
         all_videos = None if videos is None else gather(videos)
         with torch.autocast(first.device.type, enabled=False):
-            terms = {
-                pair.name: self._term(pair, joined, present, all_videos) for pair in self.pairs
-            }
+            terms = {pair.name: self._term(pair, joined, present, all_videos) for pair in self.pairs}
         weights = {pair.name: pair.weight for pair in self.pairs}
         total = torch.stack([weights[name] * term.loss for name, term in terms.items()]).sum()
         return Loss(total / sum(weights.values()), terms, self.temperature.detach())

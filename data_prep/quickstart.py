@@ -20,7 +20,9 @@ from data_prep.walk import Plan, Walked, walk
 if TYPE_CHECKING:
     from avmi.report.retrieval import ShownQuery
 
-EPISODES, EPISODE_SECONDS = 6, 12.0
+# Eight episodes of each game, of which five train, one chooses and two test: with a single test video of a
+# class nobody could tell whether a hit shows the class or just the same video.
+EPISODES, EPISODE_SECONDS = 8, 10.0
 
 _CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 

@@ -12,6 +12,7 @@ from data_prep.queries import QueryPicture, write_queries
 from data_prep.steps import Done, Output, Results, Step, fingerprint
 
 HITS = 5
+TEST_EPISODES = 2
 # The least that training and testing mean anything with: two videos to tell apart, one to choose, one to test.
 LEAST_VIDEOS = 4
 
@@ -82,7 +83,9 @@ def _prepare(plan: Plan, results: Results) -> Output:
 def _record(plan: Plan, results: Results) -> Path:
     """Record play and return its table; finished episodes of an earlier walk are kept."""
     folder, games = plan.folder / "videos", ("--games", plan.games) if plan.games else ()
-    numbers = ("--episodes", str(plan.episodes), "--seconds", f"{plan.episode_seconds:g}")
+    numbers: tuple[str, ...] = ("--episodes", str(plan.episodes), "--seconds", f"{plan.episode_seconds:g}")
+    if plan.episodes > TEST_EPISODES + 1:
+        numbers += ("--test-episodes", str(TEST_EPISODES))
     command = ("python", "-m", "data_prep", "atari", "--out", str(folder), *games, *numbers, "--json")
     table = folder / "videos.csv"
 
@@ -162,9 +165,10 @@ def _require_enough(manifest: Manifest, prepared: Output) -> None:
     if len(manifest) >= LEAST_VIDEOS and counts["train"] >= 2 and counts["valid"] and counts["test"]:
         return
     rejected = sum(prepared["rejected"].values())
+    usable = f"{len(manifest)} usable video{'' if len(manifest) == 1 else 's'}"
     raise CorpusError(
-        f"{manifest.root} has {len(manifest)} usable videos ({counts['train']} for training, {counts['valid']} "
-        f"for choosing, {counts['test']} for testing; {rejected} files were rejected): that is too few to "
+        f"{manifest.root} has {usable} ({counts['train']} for training, {counts['valid']} "
+        f"for choosing, {counts['test']} for testing; files rejected: {rejected}): that is too few to "
         "learn from; add more videos, twenty or better hundreds, and run this again"
     )
 

@@ -320,7 +320,7 @@ def test_fixed_clips_come_once_and_in_order_with_whole_videos_in_a_batch() -> No
 
 def test_a_fixed_video_that_cannot_be_read_is_a_reject_and_not_replaced() -> None:
     manifest = manifest_of(3)
-    clips = FixedClips(cutter_of(manifest, broken=["1.mp4"]), specs_at(manifest, (0, 0), (1, 0), (2, 0)))
+    clips = FixedClips(cutter_of(manifest, broken=["1.mp4"]), specs_at(manifest, (0, 0.0), (1, 0.0), (2, 0.0)))
     (batch,) = fixed_loader(clips, workers=0)
     assert [spec.video.path for spec in batch.specs] == ["0.mp4", "2.mp4"]
     assert batch.rejects == (Reject("1.mp4", "damaged", "/nowhere/1.mp4 is broken"),)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from two_ranks import CLIPS, loss_and_gradients
 
 from avmi.distributed import gather, gather_objects, gather_with_gradient, rank, world_size
-from two_ranks import CLIPS, loss_and_gradients
 
 
 def test_one_process_gathers_only_itself() -> None:

@@ -151,6 +151,19 @@ RECIPES = {
     "MPEG-TS": Recipe(
         "ts", encoding=Encoding(b_frames=2), shift_seconds=_AAC_DELAY, clock_slack_seconds=12e-6
     ),
+    "MPEG-TS of MPEG-2": Recipe(
+        "ts",
+        size=(128, 96),
+        encoding=Encoding(
+            video_codec="mpeg2video",
+            audio_codec="mp2",
+            b_frames=2,
+            ticks_hz=None,
+            video_options={"b": "800k"},
+        ),
+        shift_seconds=481 / 48000,
+        clock_slack_seconds=12e-6,
+    ),
     "MPEG-PS": Recipe(
         "mpg",
         size=(80, 64),

@@ -8,7 +8,8 @@ import sys
 import torch
 from accelerate import Accelerator
 
-from avmi.config.parts import Backbone, Encoders as EncoderSettings, Head, Temperature
+from avmi.config.parts import Backbone, Head, Temperature
+from avmi.config.parts import Encoders as EncoderSettings
 from avmi.config.views import AudioView, FrameView
 from avmi.distributed import gather, gather_objects, rank, world_size
 from avmi.models.encoders import Encoders, LogMelStatistics

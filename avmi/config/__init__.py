@@ -1,0 +1,1 @@
+"""YAML and `key=value` → typed, frozen settings, or every mistake with its file and line; no torch."""

@@ -133,7 +133,7 @@ def _intact(container: InputContainer, video: av.VideoStream) -> Iterator[tuple[
     """
     by_order = container.format.name == "avi"
     stamp = None
-    for packet in container.demux(video):
+    for packet in _readable(container.demux(video)):
         try:
             frames = packet.decode()
         except (av.FFmpegError, ValueError):
@@ -146,6 +146,15 @@ def _intact(container: InputContainer, video: av.VideoStream) -> Iterator[tuple[
                 stamp = frame.pts
             if stamp is not None and not frame.is_corrupt:
                 yield stamp, frame
+
+
+def _readable(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    """Give packets up to where the file cannot be read on."""
+    while True:
+        try:
+            yield next(packets)
+        except (StopIteration, av.FFmpegError, IndexError, ValueError):
+            return
 
 
 def _from_all(container: InputContainer, video: av.VideoStream, pts: np.ndarray) -> Look:

@@ -137,9 +137,7 @@ def _retrieval_metrics(vectors: ClipVectors, model: Embedder) -> dict[str, Any]:
 
 def _one_way(queries: Tensor, gallery: Tensor, videos: Tensor) -> dict[str, Any]:
     ranks = retrieval(queries, gallery)
-    interval = bootstrap_interval(
-        ranks.recall_at(1), videos, generator=torch.Generator().manual_seed(0)
-    )
+    interval = bootstrap_interval(ranks.recall_at(1), videos, generator=torch.Generator().manual_seed(0))
     return {
         **retrieval_summary(ranks),
         "recall@1_interval": None if interval is None else [interval.low, interval.high],

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +38,7 @@ from avmi.training.finetune_loop import Finetuning, finetune_steps
 from avmi.training.linear_probe import fit_linear_probe
 from avmi.training.optimizer import build_optimizer, build_schedule, mixed_precision
 from avmi.training.run_folder import OBJECTIVE_FILE, Trained, claim, restore
+from avmi.types import Split
 from avmi.views.make import ViewMaker
 
 RESULTS_FILE = "results.json"
@@ -97,9 +97,7 @@ def _linear_probe(config: FinetuneConfig, checkpoint: Checkpoint, manifest: Mani
     checkpoint = _initialized(config, checkpoint)
     model, names = Embedder(checkpoint), manifest.labels
     train, valid, test = (
-        features_of(
-            model, manifest.split(part), names, view=config.view, workers=config.data.workers
-        )
+        features_of(model, manifest.split(part), names, view=config.view, workers=config.data.workers)
         for part in ("train", "valid", "test")
     )
     if train is None or test is None:
@@ -180,9 +178,7 @@ class _LabelledData:
             image=pretrained.image,
             log_mel=pretrained.log_mel,
         )
-        return Cutter(
-            manifest, maker, choose_decoder(data.decoder, fallback=data.decoder_fallback)
-        )
+        return Cutter(manifest, maker, choose_decoder(data.decoder, fallback=data.decoder_fallback))
 
     def training(self, first_step: int) -> tuple[TrainingStream, StreamBatches]:
         data, settings = self.config.data, self.config.optimizer
@@ -201,8 +197,8 @@ class _LabelledData:
         )
         return stream, batches
 
-    def fixed(self, split: Any) -> FixedClips:
-        """This process's share of a split's evenly spread clips."""
+    def fixed(self, split: Split) -> FixedClips:
+        """Choose this process's share of a split's evenly spread clips."""
         data, cutter = self.config.data, self.cutter(self.manifest.split(split))
         specs = evaluation_clips(
             cutter.manifest,
@@ -263,4 +259,4 @@ def _write(result: FinetuneResult) -> None:
     (result.run / "confusion.png").write_bytes(png)
     temporary = result.run / f"{RESULTS_FILE}.tmp"
     temporary.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, result.run / RESULTS_FILE)
+    temporary.replace(result.run / RESULTS_FILE)

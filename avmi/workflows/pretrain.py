@@ -166,9 +166,7 @@ def _cutter(config: PretrainConfig, graph: ViewGraph, manifest: Manifest) -> Cut
     return Cutter(manifest, maker, decoder)
 
 
-def _stream(
-    config: PretrainConfig, graph: ViewGraph, manifest: Manifest, *, seed: int
-) -> TrainingStream:
+def _stream(config: PretrainConfig, graph: ViewGraph, manifest: Manifest, *, seed: int) -> TrainingStream:
     return TrainingStream(
         _cutter(config, graph, manifest),
         pairs=[(pair.first, pair.second) for pair in graph.pairs],
@@ -194,9 +192,7 @@ def _statistics(
     """Measure the log-mel on the main process, for all."""
     measured = None
     if accelerator.is_main_process:
-        measured = measure_log_mel(
-            _stream(config, graph, train, seed=stable_seed(config.seed, "statistics"))
-        )
+        measured = measure_log_mel(_stream(config, graph, train, seed=stable_seed(config.seed, "statistics")))
     statistics: LogMelStatistics = gather_objects(measured)[0]
     return statistics
 

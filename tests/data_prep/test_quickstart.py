@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from avmi.corpus.manifest import Manifest
 from avmi.errors import CorpusError
 from data_prep import quickstart, steps, walk
-from data_prep.steps import StepFailed
-from data_prep.walk import Walked
+from data_prep.steps import Results, StepFailed
+from data_prep.walk import Plan, Walked
 
 VERBS = [
     "prepare",
@@ -100,6 +100,7 @@ def start(out: Path, videos: Path, configs: tuple[Path, Path]) -> Any:
     )
 
 
+@pytest.mark.slow
 def test_the_walk_runs_every_verb_and_run_again_keeps_them(
     tmp_path: Path, videos: Path, configs: tuple[Path, Path], ran: list[str]
 ) -> None:
@@ -174,7 +175,7 @@ def test_too_few_videos_are_said_to_be_too_few(
     assert result.exit_code == 1
     assert ran == ["prepare"]
     assert "3 usable videos" in result.output
-    assert "1 files were rejected" in result.output
+    assert "files rejected: 1" in result.output
     assert "add more videos" in result.output
 
 
@@ -243,3 +244,15 @@ def test_key_numbers_leave_out_what_was_not_measured() -> None:
     assert re.search(r"recall@1, sound → picture +0.500 +0.125", text)
     assert "label" not in text
     assert "8 moments of 3 test videos" in text
+
+
+def test_recording_leaves_a_table_of_episodes_with_two_of_each_game_for_the_test(tmp_path: Path) -> None:
+    pytest.importorskip("ale_py")
+    plan = Plan(tmp_path, None, Path(), Path(), episodes=4, episode_seconds=1.0, games="pong")
+    table = walk._record(plan, Results(tmp_path))
+    lines = table.read_text().splitlines()
+    assert [line.split(",")[2] for line in lines[1:]] == ["train", "valid", "test", "test"]
+    assert all((tmp_path / "videos" / line.split(",")[0]).is_file() for line in lines[1:])
+    done = Results(tmp_path)
+    walk._record(plan, done)
+    assert [one.is_kept for one in done.done] == [True]

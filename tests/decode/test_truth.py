@@ -20,6 +20,7 @@ DECORD_REFUSES = {
     "intra refresh": "wrong picture",
     "HEVC": "wrong picture",
     "MPEG-TS": "container mpegts",
+    "MPEG-TS of MPEG-2": "container mpegts",
     "MPEG-PS": "container mpeg",
     "flv": "container flv",
     "wmv": "container asf",

@@ -170,7 +170,7 @@ def test_a_finished_run_is_not_trained_again(tiny_corpus, tiny_config, tmp_path)
 def test_a_run_folder_in_use_is_not_overwritten(tiny_corpus, tiny_config, tmp_path) -> None:
     run = tmp_path / "run"
     pretrain(tiny_config(tiny_corpus, run))
-    with pytest.raises(UsageError, match="already holds a run.*--resume"):
+    with pytest.raises(UsageError, match=r"already holds a run.*--resume"):
         pretrain(tiny_config(tiny_corpus, run))
     with pytest.raises(UsageError, match="other settings"):
         pretrain(tiny_config(tiny_corpus, run, seed=5), resume=True)
