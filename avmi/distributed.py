@@ -14,7 +14,7 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Number this process, from 0."""
+    """Give the number of this process, from 0."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 

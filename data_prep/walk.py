@@ -99,7 +99,7 @@ def _record(plan: Plan, results: Results) -> Path:
 def _pretrain(plan: Plan, results: Results) -> tuple[Path, str]:
     """Pretrain; return the run folder and a fingerprint of its best model."""
     inputs = fingerprint(plan.corpus / MANIFEST_FILE, plan.pretrain_config)
-    run = _run_folder(plan, results, "pretrain", inputs)
+    run = _run_folder(plan, results, "pretrain", inputs, folder="pretrain")
     settings = (f"corpus={plan.corpus}", f"run={run}")
     command = ("avmi", "pretrain", _typed(plan.pretrain_config), *settings, "--resume", "--json")
 
@@ -143,19 +143,19 @@ def _probe(plan: Plan, results: Results, *, run: Path, model: str) -> dict[str, 
         step = Step(f"evaluate probe {view}", (*command, "--view", view, "--json"), inputs=inputs)
         probes[f"{view} probe"] = results.run(step).output
     inputs = fingerprint(inputs, plan.finetune_config)
-    tuned = _run_folder(plan, results, "finetune", inputs)
+    tuned = _run_folder(plan, results, "finetune", inputs, folder="probe")
     settings = (f"checkpoint={run}", f"corpus={plan.corpus}", f"run={tuned}")
     tune = ("avmi", "finetune", _typed(plan.finetune_config), *settings, "--resume", "--json")
     picture = tuned / "confusion.png"
     step = Step("finetune", tune, inputs=inputs, outputs=lambda _: fingerprint(picture))
-    probes["finetune"] = results.run(step).output
+    probes[f"finetune {plan.finetune_config.stem}"] = results.run(step).output
     return probes
 
 
-def _run_folder(plan: Plan, results: Results, name: str, inputs: str) -> Path:
+def _run_folder(plan: Plan, results: Results, step: str, inputs: str, *, folder: str) -> Path:
     """Choose the run folder: a run of another corpus, model or configuration is not gone on with."""
-    plain, other = plan.folder / name, plan.folder / f"{name}-{inputs[:8]}"
-    if other.exists() or (plain.exists() and results.was_made_from_other(name, inputs)):
+    plain, other = plan.folder / folder, plan.folder / f"{folder}-{inputs[:8]}"
+    if other.exists() or (plain.exists() and results.was_made_from_other(step, inputs)):
         return other
     return plain
 

@@ -1,5 +1,6 @@
 """What the whole suite shares: shape checks switched on, the optional folder of real clips."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,9 @@ from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
     from avmi.config.schema import PretrainConfig
+
+# Tensors are tiny here: a second thread only spins, at three times the CPU time. Child processes inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Shapes in signatures are checked in the tests only: at run time they would break torch.compile.
 install_import_hook("avmi", "beartype.beartype")

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rows import usable
+
 from avmi.errors import DecodeError
 
 
@@ -43,14 +45,6 @@ def slow(path: Path) -> dict[str, Any]:
     return obedient(path)
 
 
-def slow_scan(path: Path) -> dict[str, Any]:
-    """Probe for real, and slowly."""
-    from avmi.decode.probe import probe
-
-    time.sleep(0.1)
-    return probe(path)
-
-
 def canned(path: Path) -> dict[str, Any]:
     """Give the facts of an ordinary video, unless the name says to hang or crash."""
     obedient(path)
@@ -58,7 +52,16 @@ def canned(path: Path) -> dict[str, Any]:
 
 
 def canned_second(path: Path) -> dict[str, Any]:
-    """Give the facts of an ordinary video."""
-    from rows import usable
+    """Give the facts of an ordinary video whose content is the file's text."""
+    return usable(path.name, of=path.read_text()).facts or {}
 
-    return usable(path.name).facts or {}
+
+def slow_canned(path: Path) -> dict[str, Any]:
+    """Do it slowly."""
+    time.sleep(0.1)
+    return canned(path)
+
+
+def no_thumbnail(path: Path) -> dict[str, Any]:
+    """Draw nothing."""
+    raise DecodeError("no picture in a text")

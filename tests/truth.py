@@ -164,6 +164,14 @@ RECIPES = {
         shift_seconds=481 / 48000,
         clock_slack_seconds=12e-6,
     ),
+    # Its decoder gives pictures without waiting for a keyframe.
+    "MPEG-TS of MPEG-4": Recipe(
+        "ts",
+        size=(128, 96),
+        encoding=Encoding(video_codec="mpeg4", audio_codec="mp2", ticks_hz=None),
+        shift_seconds=_MP2_DELAY,
+        clock_slack_seconds=12e-6,
+    ),
     "MPEG-PS": Recipe(
         "mpg",
         size=(80, 64),

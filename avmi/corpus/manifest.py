@@ -97,9 +97,7 @@ class Manifest:
 
     def split(self, *splits: Split) -> "Manifest":
         """Keep the videos of these splits."""
-        return dataclasses.replace(
-            self, videos=tuple(v for v in self.videos if v.split in splits)
-        )
+        return dataclasses.replace(self, videos=tuple(v for v in self.videos if v.split in splits))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -140,9 +138,7 @@ def write_table(path: Path, rows: Iterable[Video | Reject], *, row_type: type, *
 
 def write_manifest(corpus: StrPath, videos: Iterable[Video], *, root: StrPath) -> None:
     """Write `manifest.parquet` into the corpus folder; `root` is what its paths start from."""
-    write_table(
-        Path(corpus) / MANIFEST_FILE, videos, row_type=Video, root=str(Path(root).resolve())
-    )
+    write_table(Path(corpus) / MANIFEST_FILE, videos, row_type=Video, root=str(Path(root).resolve()))
 
 
 def read_manifest(corpus: StrPath) -> Manifest:
@@ -174,9 +170,7 @@ def _read_table(path: Path, *, row_type: type) -> tuple[pa.Table, dict[str, Any]
         table = pq.read_table(path)
         metadata = json.loads((table.schema.metadata or {})[b"avmi"])
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise CorpusError(
-            f"{path} is not a table of avmi ({error}): run `avmi prepare` again"
-        ) from error
+        raise CorpusError(f"{path} is not a table of avmi ({error}): run `avmi prepare` again") from error
     if metadata.get("format_version") != FORMAT_VERSION:
         raise CorpusError(
             f"{path} has format {metadata.get('format_version')}, this avmi reads {FORMAT_VERSION}: "

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -55,12 +55,13 @@ class ProbePool:
     """Child processes that call probe functions; use it as a context manager.
 
     A probe is a function of a module (its name is what the child gets), takes an absolute path, returns
-    what JSON can carry, and raises `DecodeError` for a file that is unusable. Files go to the first probe;
-    those on which it hangs or crashes go to the next.
+    what JSON can carry, and raises `DecodeError` for a file that is unusable. Probes come in chains: files
+    go to the first probe of a chain; those on which it hangs or crashes go to the next.
     """
 
-    def __init__(self, *probes: Probe, workers: int, time_limit_seconds: float) -> None:
-        self._targets = [f"{probe.__module__}:{probe.__qualname__}" for probe in probes]
+    def __init__(self, *chains: Sequence[Probe], workers: int, time_limit_seconds: float) -> None:
+        self._chains = [[f"{p.__module__}:{p.__qualname__}" for p in chain] for chain in chains]
+        self._chain = 0
         self._workers = workers
         self._limit = time_limit_seconds
         self._children: list[_Child] = []
@@ -74,8 +75,9 @@ class ProbePool:
         for child in list(self._children):
             self._stop(child)
 
-    def run(self, paths: Iterable[Path]) -> Iterator[tuple[Path, Outcome]]:
-        """Probe every file, yielding outcomes as they come, in no fixed order."""
+    def run(self, paths: Iterable[Path], *, chain: int = 0) -> Iterator[tuple[Path, Outcome]]:
+        """Probe every file with a chain, yielding outcomes as they come, in no fixed order."""
+        self._chain = chain
         waiting = iter(paths)
         held = self._next_file(waiting)
         while held is not None or any(child.path for child in self._children):
@@ -107,7 +109,8 @@ class ProbePool:
         child.deadline = time.monotonic() + (self._limit if child.ready else _START_SECONDS)
         with contextlib.suppress(OSError):  # a dead child shows by the end of its output
             assert child.process.stdin is not None
-            child.process.stdin.write(json.dumps({"path": str(path), "attempt": attempt}) + "\n")
+            request = {"path": str(path), "probe": self._chains[self._chain][attempt]}
+            child.process.stdin.write(json.dumps(request) + "\n")
             child.process.stdin.flush()
 
     def _next_outcome(self) -> tuple[Path, Outcome] | None:
@@ -157,7 +160,7 @@ class ProbePool:
         """Pass the file of a child that is gone to the next probe; after the last, the outcome stands."""
         if child.path is None:
             return None
-        if child.attempt + 1 < len(self._targets):
+        if child.attempt + 1 < len(self._chains[self._chain]):
             self._again.append((child.path, child.attempt + 1))
             return None
         return child.path, outcome
@@ -183,7 +186,7 @@ class ProbePool:
         child = _Child(process)
         threading.Thread(target=self._listen, args=(child,), daemon=True).start()
         assert process.stdin is not None
-        hello = {"probes": self._targets, "limit": self._limit, "parent": os.getpid()}
+        hello = {"probes": sorted(set(sum(self._chains, []))), "limit": self._limit, "parent": os.getpid()}
         with contextlib.suppress(OSError):
             process.stdin.write(json.dumps(hello) + "\n")
             process.stdin.flush()
@@ -220,7 +223,7 @@ def serve() -> None:
     hello = json.loads(requests.readline())
     _end_with_parent(hello["parent"])
     try:
-        probes = [_imported(target) for target in hello["probes"]]
+        probes = {target: _imported(target) for target in hello["probes"]}
     except Exception as error:
         _answer(answers, {"failed": f"{type(error).__name__}: {error}"})
         return
@@ -228,7 +231,7 @@ def serve() -> None:
     for line in requests:
         request = json.loads(line)
         _end_after(hello["limit"] + 10)
-        _answer(answers, _probed(probes[request["attempt"]], Path(request["path"])))
+        _answer(answers, _probed(probes[request["probe"]], Path(request["path"])))
         _end_after(0)
 
 

@@ -159,9 +159,14 @@ def _within_label(overview: Overview) -> list[Block]:
     found = overview.retrieval
     if found.get("same_label@1") is None:
         return []
-    within = found["within_label"]
+    within, chance = found["within_label"], label_chance(next(iter(overview.probes.values()), None))
     rows: list[list[Cell]] = [
-        ["same label @1", _number(found["same_label@1"]), None, "the nearest sound has the picture's label"],
+        [
+            "same label @1",
+            _number(found["same_label@1"]),
+            _number(chance),
+            "the nearest sound has the picture's label",
+        ],
         [
             "recall@1 within the label",
             _number(within["recall@1"]),
@@ -177,9 +182,8 @@ def _within_label(overview: Overview) -> list[Block]:
     ]
     if any(row.label and row.by_split["test"] > 1 for row in overview.audit.by_label):
         other = _number(found.get("same_label_other_video@1"))
-        rows.insert(
-            1, ["same label @1, other video", other, None, "the same, with the picture's own video hidden"]
-        )
+        meaning = "the same, with the picture's own video hidden"
+        rows.insert(1, ["same label @1, other video", other, None, meaning])
     text = (
         "Knowing the class is enough to do well above. Here the gallery holds one class at a time: what is "
         "left is whether the model hears which moment it is."

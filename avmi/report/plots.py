@@ -168,7 +168,7 @@ def confusion_matrix_png(matrix: Float[np.ndarray, "classes classes"], classes: 
     if counts.shape != (len(classes), len(classes)):
         raise ValueError(f"{len(classes)} class names do not fit a matrix of shape {counts.shape}")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12)
-    side = float(np.clip(0.9 + 0.36 * len(classes), 2.6, 9.0))
+    side = float(np.clip(0.5 + 0.25 * len(classes), 1.8, 9.0))
     letters = min(_MOST_LETTERS, max((len(name) for name in classes), default=0))
     with _figure((side + 0.075 * letters, side + 0.05 * letters), paper=_PAPER) as (figure, axes):
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,7 @@ from safetensors.torch import save_file
 from avmi.checkpoint import WEIGHTS_FILE, Checkpoint, find_checkpoint, load_checkpoint, load_tensors
 from avmi.config.schema import FinetuneConfig
 from avmi.corpus.manifest import Manifest, read_manifest
-from avmi.corpus.plan import evaluation_clips
-from avmi.data import (
-    Cutter,
-    FixedClips,
-    StreamBatches,
-    TrainingStream,
-    fixed_loader,
-    share_cores,
-    training_loader,
-)
-from avmi.decode.choose import choose_decoder
-from avmi.distributed import rank, world_size
+from avmi.data import FixedClips, fixed_loader, share_cores
 from avmi.embedder import Embedder
 from avmi.errors import CorpusError
 from avmi.models.encoders import Encoders, LogMelStatistics
@@ -34,12 +24,11 @@ from avmi.training.classes import ClassReport, report_classes
 from avmi.training.classifier import Classifier, score_clips
 from avmi.training.evaluation import HeldOut
 from avmi.training.features import features_of
+from avmi.training.feed import Feed
 from avmi.training.finetune_loop import Finetuning, finetune_steps
 from avmi.training.linear_probe import fit_linear_probe
 from avmi.training.optimizer import build_optimizer, build_schedule, mixed_precision
 from avmi.training.run_folder import OBJECTIVE_FILE, Trained, claim, restore
-from avmi.types import Split
-from avmi.views.make import ViewMaker
 
 RESULTS_FILE = "results.json"
 
@@ -125,99 +114,63 @@ def _full(
         )
     if accelerator.device.type == "cpu":
         share_cores(config.data.workers)
-    numbers = {name: number for number, name in enumerate(names)}
-    data = _LabelledData(config, Embedder(checkpoint, device="cpu"), _labelled(manifest))
-    torch.manual_seed(config.seed)
-    encoders = _initialized(config, checkpoint).encoders.train().to(accelerator.device)
-    for name in set(encoders.by_name) - {encoders.encoder_of[view] for view in data.views}:
-        encoders.by_name[name].requires_grad_(False)
-    plain = Classifier(encoders, data.views, classes=len(names)).to(accelerator.device)
-    for encoder in encoders.by_name.values():
-        encoder.get_submodule("head").requires_grad_(False)
+    model, pretrained = Embedder(checkpoint, device="cpu"), checkpoint.config
+    views = _views(config, model)
+    signals = {name: model.signal(name) for name in views}
+    feed = Feed(_labelled(manifest), signals, pretrained.image, pretrained.log_mel, config.data)
+    stream = feed.stream(pairs=[(views[0], views[-1])], seed=config.seed)
+    plain = _classifier(config, checkpoint, views, classes=len(names)).to(accelerator.device)
     optimizer = accelerator.prepare(build_optimizer([plain], config.optimizer))
-    trained = Trained(encoders, plain.head, optimizer, build_schedule(optimizer, config.optimizer))
+    schedule = build_schedule(optimizer, config.optimizer)
+    trained = Trained(plain.encoders, plain.head, optimizer, schedule)
     first_step = restore(config.run, trained)
     parts = Finetuning(
         config=config,
-        pretrained=checkpoint.config,
+        pretrained=pretrained,
         accelerator=accelerator,
         classifier=accelerator.prepare(plain),
         plain=plain,
         trained=trained,
-        numbers=numbers,
-        batches=iter(training_loader(*data.training(first_step), workers=config.data.workers)),
-        held_out=HeldOut.decode(fixed_loader(data.fixed("valid"), workers=0)),
-        train=data.manifest.split("train"),
+        numbers={name: number for number, name in enumerate(names)},
+        batches=iter(
+            feed.batches(stream, config.optimizer, first_step=first_step, device=accelerator.device)
+        ),
+        held_out=HeldOut.decode(fixed_loader(feed.fixed("valid", required=views), workers=0)),
+        train=feed.manifest.split("train"),
     )
     finetune_steps(parts, first_step=first_step)
-    return _test(config, parts, data)
+    return _test(config, parts, feed.fixed("test", required=views))
 
 
-@dataclass(frozen=True)
-class _LabelledData:
-    """Labelled clips of the splits, with the views that the classifier takes."""
-
-    config: FinetuneConfig
-    model: Embedder
-    manifest: Manifest
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        match self.config.view:
-            case "image":
-                return (self.model.image_view,)
-            case "audio":
-                return (self.model.audio_view,)
-            case "both":
-                return self.model.retrieval_views
-
-    def cutter(self, manifest: Manifest) -> Cutter:
-        pretrained, data = self.model.config, self.config.data
-        maker = ViewMaker(
-            {name: self.model.signal(name) for name in self.views},
-            image=pretrained.image,
-            log_mel=pretrained.log_mel,
-        )
-        return Cutter(manifest, maker, choose_decoder(data.decoder, fallback=data.decoder_fallback))
-
-    def training(self, first_step: int) -> tuple[TrainingStream, StreamBatches]:
-        data, settings = self.config.data, self.config.optimizer
-        stream = TrainingStream(
-            self.cutter(self.manifest.split("train")),
-            pairs=[(self.views[0], self.views[-1])],
-            clips_per_video=data.clips_per_video,
-            seed=self.config.seed,
-        )
-        batches = StreamBatches(
-            first_step=first_step * settings.accumulation_steps,
-            steps=settings.steps * settings.accumulation_steps,
-            videos_per_batch=data.batch_clips // data.clips_per_video,
-            rank=rank(),
-            world_size=world_size(),
-        )
-        return stream, batches
-
-    def fixed(self, split: Split) -> FixedClips:
-        """Choose this process's share of a split's evenly spread clips."""
-        data, cutter = self.config.data, self.cutter(self.manifest.split(split))
-        specs = evaluation_clips(
-            cutter.manifest,
-            cutter.maker.views,
-            required=self.views,
-            hop_seconds=data.evaluation_hop_seconds,
-            most_per_video=data.evaluation_clips_per_video,
-        )
-        return FixedClips(cutter, specs[rank() :: world_size()])
+def _classifier(
+    config: FinetuneConfig, checkpoint: Checkpoint, views: Sequence[str], *, classes: int
+) -> Classifier:
+    """Put a fresh linear layer on the encoders; only what the views use is trained."""
+    torch.manual_seed(config.seed)
+    encoders = _initialized(config, checkpoint).encoders.train().requires_grad_(False)
+    for view in views:
+        encoders.encoder(view).backbone.requires_grad_(True)
+    return Classifier(encoders, views, classes=classes)
 
 
-def _test(config: FinetuneConfig, parts: Finetuning, data: _LabelledData) -> ClassReport:
+def _views(config: FinetuneConfig, model: Embedder) -> tuple[str, ...]:
+    match config.view:
+        case "image":
+            return (model.image_view,)
+        case "audio":
+            return (model.audio_view,)
+        case "both":
+            return model.retrieval_views
+
+
+def _test(config: FinetuneConfig, parts: Finetuning, clips: FixedClips) -> ClassReport:
     """Test the best checkpoint, which the valid split chose."""
     best = find_checkpoint(config.run)
     load_tensors(parts.trained.encoders, best / WEIGHTS_FILE)
     load_tensors(parts.trained.objective, best / OBJECTIVE_FILE)
     scored = score_clips(
         parts.plain,
-        fixed_loader(data.fixed("test"), workers=config.data.workers),
+        fixed_loader(clips, workers=config.data.workers),
         parts.numbers,
         device=parts.accelerator.device,
     )

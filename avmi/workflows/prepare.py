@@ -131,17 +131,22 @@ def prepare(
     corpus = _corpus_folder(Path(out))
     earlier, notes = _earlier(corpus, fractions, log)
     try:
-        with Journal(corpus, stamp=_stamp(), time_limit_seconds=time_limit_seconds) as journal:
-            with ProbePool(
-                probes.first, probes.second, workers=workers, time_limit_seconds=time_limit_seconds
-            ) as pool:
-                found, probed = _probe_all(files, journal, pool, log)
+        with (
+            Journal(corpus, stamp=_stamp(), time_limit_seconds=time_limit_seconds) as journal,
+            ProbePool(
+                (probes.first, probes.second),
+                (probes.thumbnail,),
+                workers=workers,
+                time_limit_seconds=time_limit_seconds,
+            ) as pool,
+        ):
+            found, probed = _probe_all(files, journal, pool, log)
             made = assemble(found, earlier=earlier, fractions=fractions)
             made = dataclasses.replace(
                 made, rejects=_sorted((*made.rejects, *files.rejects)), notes=(*notes, *made.notes)
             )
             numbers = audit(made.videos, made.rejects, ignored=files.ignored, notes=made.notes)
-            pictures = _thumbnails(files.root, made.videos, probes, workers, time_limit_seconds)
+            pictures = _thumbnails(files.root, made.videos, pool)
             _write(
                 corpus, files, made, audit_page(numbers, source=str(source), thumbnails=pictures), fractions
             )
@@ -251,18 +256,14 @@ def _probe_all(
     return found, len(waiting)
 
 
-def _thumbnails(
-    root: Path, videos: Sequence[Video], probes: Probes, workers: int, time_limit_seconds: float
-) -> list[Thumbnail]:
+def _thumbnails(root: Path, videos: Sequence[Video], pool: ProbePool) -> list[Thumbnail]:
     """Draw pictures of a few videos, of as many labels as can be; those that fail are left out."""
     chosen = {root / video.path: video for video in _spread(videos)}
-    drawn = {}
-    with ProbePool(
-        probes.thumbnail, workers=min(workers, 4), time_limit_seconds=min(time_limit_seconds, 10.0)
-    ) as pool:
-        for path, outcome in pool.run(chosen):
-            if outcome.facts is not None:
-                drawn[path] = base64.b64decode(outcome.facts["jpeg"])
+    drawn = {
+        path: base64.b64decode(outcome.facts["jpeg"])
+        for path, outcome in pool.run(chosen, chain=1)
+        if outcome.facts is not None
+    }
     return [
         Thumbnail(video.path, video.label, f"{video.duration_seconds:.1f} s, {video.split}", drawn[path])
         for path, video in chosen.items()

@@ -14,29 +14,18 @@ from accelerate.utils import DistributedDataParallelKwargs
 from avmi.checkpoint import find_checkpoint, read_meta, step_folders
 from avmi.config.schema import PretrainConfig
 from avmi.corpus.manifest import Manifest, read_manifest
-from avmi.corpus.plan import ClipSpec, SignalView, evaluation_clips
-from avmi.data import (
-    Cutter,
-    FixedClips,
-    StreamBatches,
-    TrainingStream,
-    fixed_loader,
-    share_cores,
-    stable_seed,
-    training_loader,
-)
-from avmi.decode.choose import choose_decoder
-from avmi.distributed import gather_objects, rank, world_size
+from avmi.data import FixedClips, fixed_loader, share_cores, stable_seed
+from avmi.distributed import gather_objects
 from avmi.errors import CorpusError
 from avmi.models.encoders import Encoders, LogMelStatistics
 from avmi.objective import Objective
 from avmi.training.evaluation import HeldOut
+from avmi.training.feed import Feed
 from avmi.training.loop import Pretraining, pretrain_steps
 from avmi.training.optimizer import build_optimizer, build_schedule, mixed_precision
 from avmi.training.run_folder import Trained, claim, restore
 from avmi.training.statistics import measure_log_mel
 from avmi.views.graph import ViewGraph, build_graph, check_reach, require_trainable
-from avmi.views.make import ViewMaker
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +77,8 @@ def pretrain(config: PretrainConfig, *, resume: bool = False) -> PretrainResult:
     accelerator.wait_for_everyone()
     begun = step_folders(config.run)
     if not begun or read_meta(begun[-1])["step"] < config.optimizer.steps:
-        _run(config, graph, train=train, valid=manifest.split("valid"), accelerator=accelerator)
+        _run(config, graph, manifest=manifest, accelerator=accelerator)
+    accelerator.wait_for_everyone()
     best = find_checkpoint(config.run)
     return PretrainResult(
         run=config.run,
@@ -99,114 +89,79 @@ def pretrain(config: PretrainConfig, *, resume: bool = False) -> PretrainResult:
     )
 
 
-def _run(
-    config: PretrainConfig,
-    graph: ViewGraph,
-    *,
-    train: Manifest,
-    valid: Manifest,
-    accelerator: Accelerator,
-) -> None:
+def _run(config: PretrainConfig, graph: ViewGraph, *, manifest: Manifest, accelerator: Accelerator) -> None:
     if accelerator.device.type == "cpu":
         share_cores(config.data.workers)
-    stream = _stream(config, graph, train, seed=config.seed)
-    statistics = _statistics(config, graph, train, accelerator)
-    torch.manual_seed(config.seed)
-    encoders = Encoders(config.views, config.encoders, log_mel=statistics)
-    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-        encoders = torch.nn.SyncBatchNorm.convert_sync_batchnorm(encoders)
-    objective = Objective(graph, temperature=config.temperature)
-    optimizer = accelerator.prepare(build_optimizer([encoders, objective], config.optimizer))
-    trained = Trained(
-        encoders.to(accelerator.device),
-        objective.to(accelerator.device),
-        optimizer,
-        build_schedule(optimizer, config.optimizer),
-    )
-    first_step = restore(config.run, trained)
-    held_out = HeldOut.decode(fixed_loader(_held_out(config, graph, valid), workers=0))
-    counts = gather_objects(len(held_out))
-    if sum(counts) < 2:
+    feed = Feed(manifest, graph.signals, config.image, config.log_mel, config.data)
+    pairs = [(pair.first, pair.second) for pair in graph.pairs]
+    stream = feed.stream(pairs=pairs, seed=config.seed)
+    held_out = HeldOut.decode(fixed_loader(_held_out(config, graph, feed), workers=0))
+    has_held_out = sum(gather_objects(len(held_out))) >= 2
+    if not has_held_out:
         log.warning("no evaluation in the loop: the valid split has fewer than two usable clips")
-    loader = training_loader(
-        stream,
-        _batches(config, first_step=first_step),
-        workers=config.data.workers,
-        pin_memory=accelerator.device.type == "cuda",
+    statistics = _statistics(feed, pairs, config.seed, accelerator)
+    trained = _build(config, graph, statistics, accelerator)
+    first_step = restore(config.run, trained)
+    learned = config.temperature.learned
+    pretrain_steps(
+        Pretraining(
+            config=config,
+            graph=graph,
+            accelerator=accelerator,
+            encoders=accelerator.prepare(trained.encoders),
+            objective=accelerator.prepare(trained.objective) if learned else trained.objective,
+            trained=trained,
+            batches=iter(
+                feed.batches(stream, config.optimizer, first_step=first_step, device=accelerator.device)
+            ),
+            held_out=held_out if has_held_out else None,
+            train=manifest.split("train"),
+        ),
+        first_step=first_step,
     )
-    parts = Pretraining(
-        config=config,
-        graph=graph,
-        accelerator=accelerator,
-        encoders=accelerator.prepare(encoders),
-        objective=accelerator.prepare(objective) if config.temperature.learned else objective,
-        trained=trained,
-        batches=iter(loader),
-        held_out=held_out if sum(counts) >= 2 else None,
-        train=train,
-    )
-    pretrain_steps(parts, first_step=first_step)
-    accelerator.wait_for_everyone()
 
 
 def _accelerator(config: PretrainConfig, graph: ViewGraph) -> Accelerator:
     # Views beyond one picture and one sound may be missing from a whole batch: their encoder is
     # then without gradient on this rank, which DDP must be told to expect.
-    names = {view.encoder for view in graph.signals.values()}
+    unused = len(graph.encoder_names) > 2
     return Accelerator(
         mixed_precision=mixed_precision(config.optimizer.precision),
         gradient_accumulation_steps=config.optimizer.accumulation_steps,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=len(names) > 2)],
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused)],
     )
 
 
-def _cutter(config: PretrainConfig, graph: ViewGraph, manifest: Manifest) -> Cutter:
-    maker = ViewMaker(graph.signals, image=config.image, log_mel=config.log_mel)
-    decoder = choose_decoder(config.data.decoder, fallback=config.data.decoder_fallback)
-    return Cutter(manifest, maker, decoder)
-
-
-def _stream(config: PretrainConfig, graph: ViewGraph, manifest: Manifest, *, seed: int) -> TrainingStream:
-    return TrainingStream(
-        _cutter(config, graph, manifest),
-        pairs=[(pair.first, pair.second) for pair in graph.pairs],
-        clips_per_video=config.data.clips_per_video,
-        seed=seed,
-    )
-
-
-def _batches(config: PretrainConfig, *, first_step: int) -> StreamBatches:
-    accumulation = config.optimizer.accumulation_steps
-    return StreamBatches(
-        first_step=first_step * accumulation,
-        steps=config.optimizer.steps * accumulation,
-        videos_per_batch=config.data.batch_clips // config.data.clips_per_video,
-        rank=rank(),
-        world_size=world_size(),
-    )
+def _build(
+    config: PretrainConfig,
+    graph: ViewGraph,
+    statistics: LogMelStatistics,
+    accelerator: Accelerator,
+) -> Trained:
+    """Build the modules, alike in every process, and their optimizer."""
+    torch.manual_seed(config.seed)
+    encoders = Encoders(config.views, config.encoders, log_mel=statistics)
+    objective = Objective(graph, temperature=config.temperature)
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        encoders = torch.nn.SyncBatchNorm.convert_sync_batchnorm(encoders)
+    encoders, objective = encoders.to(accelerator.device), objective.to(accelerator.device)
+    optimizer = accelerator.prepare(build_optimizer([encoders, objective], config.optimizer))
+    return Trained(encoders, objective, optimizer, build_schedule(optimizer, config.optimizer))
 
 
 def _statistics(
-    config: PretrainConfig, graph: ViewGraph, train: Manifest, accelerator: Accelerator
+    feed: Feed, pairs: Sequence[tuple[str, str]], seed: int, accelerator: Accelerator
 ) -> LogMelStatistics:
     """Measure the log-mel on the main process, for all."""
     measured = None
     if accelerator.is_main_process:
-        measured = measure_log_mel(_stream(config, graph, train, seed=stable_seed(config.seed, "statistics")))
+        stream = feed.stream(pairs=pairs, seed=stable_seed(seed, "statistics"))
+        measured = measure_log_mel(stream)
     statistics: LogMelStatistics = gather_objects(measured)[0]
     return statistics
 
 
-def _held_out(config: PretrainConfig, graph: ViewGraph, valid: Manifest) -> FixedClips:
-    """Choose this process's share of at most `evaluate_clips` clips, evenly over the valid split."""
-    pair = graph.retrieval_views or (graph.pairs[0].first, graph.pairs[0].second)
-    views: Mapping[str, SignalView] = graph.signals
-    specs = evaluation_clips(
-        valid,
-        views,
-        required=pair,
-        hop_seconds=config.data.evaluation_hop_seconds,
-        most_per_video=config.data.evaluation_clips_per_video,
-    )
-    chosen: Sequence[ClipSpec] = specs[:: -(-len(specs) // config.logging.evaluate_clips) or 1]
-    return FixedClips(_cutter(config, graph, valid), chosen[rank() :: world_size()])
+def _held_out(config: PretrainConfig, graph: ViewGraph, feed: Feed) -> FixedClips:
+    first = graph.pairs[0]
+    required = graph.retrieval_views or (first.first, first.second)
+    return feed.fixed("valid", required=required, most=config.logging.evaluate_clips)

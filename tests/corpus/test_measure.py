@@ -44,6 +44,20 @@ def test_interleaved_and_planar_samples_give_the_same():
     assert packed.loudness_dbfs == pytest.approx(10 * np.log10((planes.mean(0) ** 2).mean()), abs=1e-4)
 
 
+def test_sound_that_changes_its_channels_or_format_in_the_middle_is_added_up_whole():
+    rng = np.random.default_rng(0)
+    found, mono = SoundMeter(), []
+    for channels, kind in ((1, "f4"), (2, "f4"), (2, "i2"), (1, "f4")):
+        for _ in range(50):
+            planes = rng.uniform(-0.4, 0.4, (channels, 30)).astype("f4")
+            mono.append(planes.mean(0))
+            given = np.round(planes * 2**15).astype("i2") if kind == "i2" else planes
+            found.add(given, at_seconds=None, sample_rate_hz=8000, channels=channels)
+    assert found.samples == 4 * 50 * 30
+    assert found.loudness_dbfs == pytest.approx(10 * np.log10((np.concatenate(mono) ** 2).mean()), abs=1e-3)
+    assert found.peak == pytest.approx(np.abs(np.concatenate(mono)).max(), abs=1e-4)
+
+
 def test_channels_in_opposite_phase_are_silent_as_mono():
     tone = 0.7 * np.sin(np.arange(1000))
     found = meter(np.stack([tone, -tone]))

@@ -15,7 +15,7 @@ from avmi.errors import AvmiError
 
 def run(folder: Path, names, *functions, workers=2, seconds=20.0):
     paths = [folder / name for name in names]
-    with ProbePool(*(functions or (probes.obedient,)), workers=workers, time_limit_seconds=seconds) as pool:
+    with ProbePool(functions or (probes.obedient,), workers=workers, time_limit_seconds=seconds) as pool:
         return {path.name: outcome for path, outcome in pool.run(paths)}
 
 
@@ -81,6 +81,16 @@ def test_the_next_probe_gets_what_hung_or_crashed(tmp_path):
     assert found["hopeless hang.mp4"].reason == "time_limit"
 
 
+def test_the_same_children_serve_several_chains(tmp_path):
+    paths = [tmp_path / "a.mp4", tmp_path / "crash.mp4"]
+    chains = ((probes.obedient,), (probes.patient,))
+    with ProbePool(*chains, workers=1, time_limit_seconds=20.0) as pool:
+        first = {path.name: outcome for path, outcome in pool.run(paths)}
+        second = {path.name: outcome.facts for path, outcome in pool.run(paths, chain=1)}
+    assert first["crash.mp4"].reason == "decoder_crash"
+    assert second == {name: {"name": name, "second": True} for name in ("a.mp4", "crash.mp4")}
+
+
 def test_a_child_is_replaced_after_its_share_of_files(tmp_path, monkeypatch):
     monkeypatch.setattr(pool_module, "FILES_PER_CHILD", 3)
     found = run(tmp_path, [f"{i}.mp4" for i in range(7)], workers=1)
@@ -89,7 +99,7 @@ def test_a_child_is_replaced_after_its_share_of_files(tmp_path, monkeypatch):
 
 
 def test_no_child_outlives_the_pool_even_in_the_middle_of_a_file(tmp_path):
-    with ProbePool(probes.obedient, workers=1, time_limit_seconds=60.0) as pool:
+    with ProbePool((probes.obedient,), workers=1, time_limit_seconds=60.0) as pool:
         outcomes = pool.run([tmp_path / "a.mp4", tmp_path / "hang.mp4"])
         _, first = next(outcomes)
     assert not _is_running(first.facts["process"])
@@ -112,7 +122,7 @@ def test_children_end_with_a_parent_that_is_killed(tmp_path):
     program = (
         "import sys; from pathlib import Path; import probes_for_tests as p\n"
         "from avmi.corpus.pool import ProbePool\n"
-        "with ProbePool(p.obedient, workers=1, time_limit_seconds=60.0) as pool:\n"
+        "with ProbePool((p.obedient,), workers=1, time_limit_seconds=60.0) as pool:\n"
         f"    paths = [Path({str(tmp_path)!r}) / n for n in ('a.mp4', 'hang.mp4')]\n"
         "    for path, outcome in pool.run(paths): print(outcome.facts['process'], flush=True)\n"
     )

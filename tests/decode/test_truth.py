@@ -21,6 +21,7 @@ DECORD_REFUSES = {
     "HEVC": "wrong picture",
     "MPEG-TS": "container mpegts",
     "MPEG-TS of MPEG-2": "container mpegts",
+    "MPEG-TS of MPEG-4": "container mpegts",
     "MPEG-PS": "container mpeg",
     "flv": "container flv",
     "wmv": "container asf",

@@ -1,0 +1,74 @@
+"""A corpus, views and data settings → what a training run reads: an endless stream, and fixed clips."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import DataLoader
+
+from avmi.config.parts import Data, ImageInput, LogMel, Optimizer
+from avmi.corpus.manifest import Manifest
+from avmi.corpus.plan import SignalView, evaluation_clips
+from avmi.data import Batch, Cutter, FixedClips, StreamBatches, TrainingStream, training_loader
+from avmi.decode.choose import choose_decoder
+from avmi.distributed import rank, world_size
+from avmi.types import Split
+from avmi.views.make import ViewMaker
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Clips of a corpus, cut into views as the settings say; every process takes its share."""
+
+    manifest: Manifest
+    views: Mapping[str, SignalView]
+    image: ImageInput
+    log_mel: LogMel
+    data: Data
+
+    def stream(self, *, pairs: Sequence[tuple[str, str]], seed: int) -> TrainingStream:
+        """Draw clips of the train split without end; raises `CorpusError` when none is long enough."""
+        return TrainingStream(
+            self._cutter(self.manifest.split("train")),
+            pairs=pairs,
+            clips_per_video=self.data.clips_per_video,
+            seed=seed,
+        )
+
+    def batches(
+        self,
+        stream: TrainingStream,
+        optimizer: Optimizer,
+        *,
+        first_step: int,
+        device: torch.device,
+    ) -> DataLoader[Batch]:
+        """Load this process's batches of the stream from an optimizer step on."""
+        positions = StreamBatches(
+            first_step=first_step * optimizer.accumulation_steps,
+            steps=optimizer.steps * optimizer.accumulation_steps,
+            videos_per_batch=self.data.batch_clips // self.data.clips_per_video,
+            rank=rank(),
+            world_size=world_size(),
+        )
+        pin = device.type == "cuda"
+        return training_loader(stream, positions, workers=self.data.workers, pin_memory=pin)
+
+    def fixed(self, split: Split, *, required: Sequence[str], most: int | None = None) -> FixedClips:
+        """Choose this process's share of evenly spread clips of a split, at most `most` for all."""
+        cutter = self._cutter(self.manifest.split(split))
+        specs = evaluation_clips(
+            cutter.manifest,
+            self.views,
+            required=required,
+            hop_seconds=self.data.evaluation_hop_seconds,
+            most_per_video=self.data.evaluation_clips_per_video,
+        )
+        if most is not None and len(specs) > most:
+            specs = specs[:: -(-len(specs) // most)]
+        return FixedClips(cutter, specs[rank() :: world_size()])
+
+    def _cutter(self, manifest: Manifest) -> Cutter:
+        maker = ViewMaker(self.views, image=self.image, log_mel=self.log_mel)
+        decoder = choose_decoder(self.data.decoder, fallback=self.data.decoder_fallback)
+        return Cutter(manifest, maker, decoder)
