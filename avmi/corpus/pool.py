@@ -171,22 +171,26 @@ class ProbePool:
             "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
             **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
         }
-        process = subprocess.Popen(
-            # -P: a file av.py in the current folder must not stand in for the library.
-            [sys.executable, "-P", "-c", "from avmi.corpus.pool import serve; serve()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # decoders complain there about every damaged file
-            text=True,
-            encoding="utf-8",
-            env=environment,
-            # Out of the terminal's foreground group: Ctrl-C is for the parent, which stops its children.
-            process_group=0 if os.name == "posix" else None,
-        )
+        try:
+            process = subprocess.Popen(
+                # -P: a file av.py in the current folder must not stand in for the library.
+                [sys.executable, "-P", "-c", "from avmi.corpus.pool import serve; serve()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # decoders complain there about every damaged file
+                text=True,
+                encoding="utf-8",
+                env=environment,
+                # Out of the terminal's foreground group: Ctrl-C is for the parent, which stops its children.
+                process_group=0 if os.name == "posix" else None,
+            )
+        except OSError as error:
+            raise AvmiError(f"a probing process cannot be started: {error}; use fewer workers") from error
         child = _Child(process)
         threading.Thread(target=self._listen, args=(child,), daemon=True).start()
         assert process.stdin is not None
-        hello = {"probes": sorted(set(sum(self._chains, []))), "limit": self._limit, "parent": os.getpid()}
+        probes = sorted({target for chain in self._chains for target in chain})
+        hello = {"probes": probes, "limit": self._limit, "parent": os.getpid()}
         with contextlib.suppress(OSError):
             process.stdin.write(json.dumps(hello) + "\n")
             process.stdin.flush()

@@ -29,8 +29,10 @@ _MEDIAN_BLOCKS = 10
 _LARGEST_STEP_SECONDS = 1e-3
 # Up to this second sound is decoded from the start: cheaper than it is worth to be clever.
 _SEEK_AFTER_SECONDS = 60.0
-# After a seek this much is decoded and dropped: AAC-LC and PCM are exact again after two blocks.
-_PREROLL_SECONDS = 0.5
+# A seek goes this far before the interval, and the first blocks after it are dropped: AAC needs the block
+# before the one it gives. FLAC's blocks, the longest, last 0.3 s at 16 kHz.
+_PREROLL_SECONDS = 1.0
+_DROPPED_BLOCKS = 2
 # Codecs whose samples after a seek equal those of a decode from the start (tests/decode/test_sound.py).
 _EXACT_AFTER_SEEK = ("aac", "alac", "flac", "pcm_")
 
@@ -126,9 +128,9 @@ class SoundSource:
             goal = (low - _PREROLL_SECONDS + self._file.origin_seconds) / self._tick_seconds
             if self._file.seek(stream, math.floor(goal)):
                 self._read_on(begin_seconds=math.nan)
-                while not self._ended and len(self._blocks) < 4:
+                while not self._ended and len(self._blocks) <= _DROPPED_BLOCKS:
                     self._decode_packet()
-                self._blocks = self._blocks[3:]
+                self._blocks = self._blocks[_DROPPED_BLOCKS:]
                 if self._blocks and self._blocks[0].seconds <= low:
                     self._begin_seconds = self._blocks[0].seconds
                     return
@@ -200,8 +202,13 @@ def cut_sound(
     stamps = np.array([block.seconds for block in blocks])
     if np.isnan(stamps).all():
         raise DecodeError("the sound has no timestamps", reason="no_timestamps")
-    inside = (stamps < end_seconds) & (stamps + lengths / source_hz > start_seconds)
-    zero_seconds = _clock_of_first_sample(stamps - counted[:-1], inside, tick_seconds, interval)
+    ends = stamps + lengths / source_hz
+    inside = (stamps < end_seconds) & (ends > start_seconds)
+    late = stamps - counted[:-1]
+    zero_seconds = _clock_of_first_sample(late, inside, tick_seconds, interval)
+    # By the count other blocks may lie inside than by their stamps: after a gap at the edge.
+    inside |= (zero_seconds + counted[:-1] < end_seconds) & (zero_seconds + counted[1:] > start_seconds)
+    zero_seconds = _clock_of_first_sample(late, inside, tick_seconds, interval)
     first = round((start_seconds - zero_seconds) * source_hz)
     length = math.ceil((end_seconds - start_seconds) * source_hz)
     allowed = math.ceil(EDGE_SECONDS * source_hz) + 1

@@ -93,7 +93,7 @@ def report_classes(
         top1=float(ranks.recall_at(1).mean()),
         top5=float(ranks.recall_at(5).mean()),
         top1_video=float(class_ranks(by_video, class_of_video).recall_at(1).mean()),
-        chance=float(torch.bincount(classes).max() / len(classes)),
+        chance=int(torch.bincount(classes).max()) / len(classes),
         per_class={class_names[number]: float(accuracy[number]) for number in tested},
         confusion=confusion,
         clips=len(classes),

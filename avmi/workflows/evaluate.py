@@ -155,16 +155,24 @@ def _by_label(vectors: ClipVectors, videos: Tensor) -> dict[str, Any]:
     codes = label_codes([label for label in labels if label])
     images, sounds = vectors.image[kept], vectors.audio[kept]
     same = same_label_at_1(images, sounds, query_labels=codes, gallery_labels=codes)
-    other = same_label_at_1_other_video(
-        images,
-        sounds,
-        query_labels=codes,
-        gallery_labels=codes,
-        query_videos=videos[kept],
-        gallery_videos=videos[kept],
-    )
     return {
         "same_label@1": same.mean(),
-        "same_label_other_video@1": other.mean(),
+        "same_label_other_video@1": _other_video(images, sounds, labels=codes, videos=videos[kept]),
         "within_label": within_label_summary(within_label(images, sounds, codes)),
     }
+
+
+def _other_video(images: Tensor, sounds: Tensor, *, labels: Tensor, videos: Tensor) -> float | None:
+    """Measure same label @1 without the query's video, for labels with two videos; None when there are none."""
+    of_label = [len(videos[labels == label].unique()) for label in labels.tolist()]
+    asked = torch.tensor(of_label) > 1
+    if not asked.any():
+        return None
+    return same_label_at_1_other_video(
+        images[asked],
+        sounds,
+        query_labels=labels[asked],
+        gallery_labels=labels,
+        query_videos=videos[asked],
+        gallery_videos=videos,
+    ).mean()

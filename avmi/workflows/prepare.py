@@ -5,7 +5,6 @@ made) and journal.jsonl (what was found of every file, so that no file is probed
 """
 
 import base64
-import dataclasses
 import importlib.metadata
 import json
 import math
@@ -73,6 +72,11 @@ class Probes:
     second: Probe = probe_without_decord
     thumbnail: Probe = thumbnail
 
+    @property
+    def chains(self) -> tuple[tuple[Probe, ...], tuple[Probe, ...]]:
+        """Give the probes as `ProbePool` takes them."""
+        return (self.first, self.second), (self.thumbnail,)
+
 
 @dataclass(frozen=True)
 class Prepared(Manifest):
@@ -133,37 +137,33 @@ def prepare(
     try:
         with (
             Journal(corpus, stamp=_stamp(), time_limit_seconds=time_limit_seconds) as journal,
-            ProbePool(
-                (probes.first, probes.second),
-                (probes.thumbnail,),
-                workers=workers,
-                time_limit_seconds=time_limit_seconds,
-            ) as pool,
+            ProbePool(*probes.chains, workers=workers, time_limit_seconds=time_limit_seconds) as pool,
         ):
             found, probed = _probe_all(files, journal, pool, log)
-            made = assemble(found, earlier=earlier, fractions=fractions)
-            made = dataclasses.replace(
-                made, rejects=_sorted((*made.rejects, *files.rejects)), notes=(*notes, *made.notes)
-            )
+            made = _assembled(files, found, earlier, fractions, notes)
             numbers = audit(made.videos, made.rejects, ignored=files.ignored, notes=made.notes)
             pictures = _thumbnails(files.root, made.videos, pool)
-            _write(
-                corpus, files, made, audit_page(numbers, source=str(source), thumbnails=pictures), fractions
-            )
+            page = audit_page(numbers, source=str(source), thumbnails=pictures)
+            _write(corpus, files, made, page, fractions)
     except OSError as error:
         raise CorpusError(f"{corpus} cannot be written: {error.strerror or error}") from error
     print(audit_lines(numbers), file=log)
     if not made.videos:
         raise _nothing_usable(source, corpus, numbers)
-    return Prepared(
-        root=files.root,
-        videos=made.videos,
-        corpus=corpus,
-        rejects=made.rejects,
-        ignored=files.ignored,
-        probed=probed,
-        seconds=time.monotonic() - begun,
-    )
+    seconds = time.monotonic() - begun
+    return Prepared(files.root, made.videos, corpus, made.rejects, files.ignored, probed, seconds)
+
+
+def _assembled(
+    files: Source,
+    found: Sequence[tuple[Entry, Outcome]],
+    earlier: Sequence[Video],
+    fractions: Sequence[float],
+    notes: Sequence[str],
+) -> Assembled:
+    made = assemble(found, earlier=earlier, fractions=fractions)
+    rejects = sorted((*made.rejects, *files.rejects), key=lambda reject: reject.path)
+    return Assembled(made.videos, tuple(rejects), (*notes, *made.notes))
 
 
 def _check_numbers(workers: int | None, time_limit_seconds: float, fractions: Sequence[float]) -> None:
@@ -171,7 +171,7 @@ def _check_numbers(workers: int | None, time_limit_seconds: float, fractions: Se
         raise UsageError(f"workers must be 1 or more, got {workers}")
     if not time_limit_seconds > 0 or not math.isfinite(time_limit_seconds):
         raise UsageError(f"the time limit must be above 0 seconds, got {time_limit_seconds}")
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    if len(fractions) != 3 or min(fractions) < 0 or not abs(sum(fractions) - 1) < 1e-6:
         raise UsageError(
             "fractions must be three shares, of train, valid and test, that sum to 1, such as 0.8 0.1 0.1; "
             f"got {' '.join(f'{f:g}' for f in fractions)}"
@@ -298,10 +298,6 @@ def _write(corpus: Path, files: Source, made: Assembled, page: str, fractions: S
     }
     write_page(corpus / CORPUS_FILE, json.dumps(about, indent=1) + "\n")
     write_manifest(corpus, made.videos, root=files.root)
-
-
-def _sorted(rejects: Sequence[Reject]) -> tuple[Reject, ...]:
-    return tuple(sorted(rejects, key=lambda reject: reject.path))
 
 
 def _nothing_usable(source: StrPath, corpus: Path, numbers: Audit) -> AvmiError:

@@ -55,6 +55,9 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for n in range(6):
             path = folder / label / f"{n}.mp4"
             make_clip(path, seconds=2 + n / 12, colour=colour, tone_hz=tone_hz * (1 + 0.05 * n))
+    splits = ("train", "train", "train", "valid", "test", "test")
+    rows = [f"{label}/{n}.mp4,{label},{split}" for label in LABELS for n, split in enumerate(splits)]
+    (folder / "videos.csv").write_text("\n".join(["path,label,split", *rows]))
     return folder
 
 
@@ -104,7 +107,7 @@ def start(out: Path, videos: Path, configs: tuple[Path, Path]) -> Any:
 def test_the_walk_runs_every_verb_and_run_again_keeps_them(
     tmp_path: Path, videos: Path, configs: tuple[Path, Path], ran: list[str]
 ) -> None:
-    result = start(tmp_path / "out", videos, configs)
+    result = start(tmp_path / "out", videos / "videos.csv", configs)
     assert result.exit_code == 0, result.output
     assert ran == VERBS
     (folder,) = (tmp_path / "out" / "own").iterdir()
@@ -126,20 +129,20 @@ def test_the_walk_runs_every_verb_and_run_again_keeps_them(
         assert said in page
 
     ran.clear()
-    again = start(tmp_path / "out", videos, configs)
+    again = start(tmp_path / "out", videos / "videos.csv", configs)
     assert again.exit_code == 0, again.output
     assert ran == []
     assert again.output.count("unchanged since the last run, kept") == len(VERBS)
 
     # What was lost is made again, what stands is kept, and a changed corpus is not trained on half.
     shutil.rmtree(folder / "index")
-    assert start(tmp_path / "out", videos, configs).exit_code == 0
+    assert start(tmp_path / "out", videos / "videos.csv", configs).exit_code == 0
     assert ran == ["index"]
     ran.clear()
     changed = configs[0].read_text().replace("steps: 4", "steps: 2")
     other = tmp_path / "other.yaml"
     other.write_text(changed)
-    assert start(tmp_path / "out", videos, (other, configs[1])).exit_code == 0
+    assert start(tmp_path / "out", videos / "videos.csv", (other, configs[1])).exit_code == 0
     assert ran == [verb for verb in VERBS if verb != "prepare"]
     records = json.loads((folder / "results.json").read_text())
     assert records["pretrain"]["output"]["steps"] == 2

@@ -286,6 +286,7 @@ def test_an_out_folder_that_cannot_be_written_is_one_clear_error(ten_clips, tmp_
         {"fractions": (0.8, 0.1, 0.2)},
         {"fractions": (1.2, -0.1, -0.1)},
         {"fractions": (0.5, 0.5)},
+        {"fractions": (float("nan"), 0.5, 0.5)},
         {"workers": 0},
         {"time_limit_seconds": 0.0},
         {"time_limit_seconds": float("nan")},
