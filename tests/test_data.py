@@ -320,7 +320,9 @@ def test_fixed_clips_come_once_and_in_order_with_whole_videos_in_a_batch() -> No
 
 def test_a_fixed_video_that_cannot_be_read_is_a_reject_and_not_replaced() -> None:
     manifest = manifest_of(3)
-    clips = FixedClips(cutter_of(manifest, broken=["1.mp4"]), specs_at(manifest, (0, 0.0), (1, 0.0), (2, 0.0)))
+    clips = FixedClips(
+        cutter_of(manifest, broken=["1.mp4"]), specs_at(manifest, (0, 0.0), (1, 0.0), (2, 0.0))
+    )
     (batch,) = fixed_loader(clips, workers=0)
     assert [spec.video.path for spec in batch.specs] == ["0.mp4", "2.mp4"]
     assert batch.rejects == (Reject("1.mp4", "damaged", "/nowhere/1.mp4 is broken"),)
@@ -354,6 +356,15 @@ def test_moving_a_batch_keeps_everything() -> None:
     tensors = [*elsewhere.views.values(), *elsewhere.rows.values(), elsewhere.videos]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert elsewhere.specs == batch.specs
+
+
+def test_pinning_a_batch_keeps_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, pinned = manifest_of(4), []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor.clone())
+    clips = FixedClips(cutter_of(manifest, broken=["0.mp4"]), specs_at(manifest, (0, 0.0), (3, 0.25)))
+    (batch,) = fixed_loader(clips, workers=0)
+    assert_same(batch.pin_memory(), batch)
+    assert len(pinned) == 2 * len(batch.views) + 1
 
 
 def test_seeds_are_the_same_in_every_process_and_every_python() -> None:

@@ -116,7 +116,7 @@ def choose_splits(
     for split, share in zip(SPLITS, fractions, strict=True):
         if share > 0 and split not in splits.values() and len(splits) >= _LEAST_TO_PROMOTE:
             notes.append(_fill(split, splits, sorted(movable)))
-    if len(splits) < _LEAST_TO_PROMOTE:
+    if 0 < len(splits) < _LEAST_TO_PROMOTE:
         empty = [s for s, share in zip(SPLITS, fractions, strict=True) if share and s not in splits.values()]
         if empty:
             notes.append(f"too few videos for every split: {' and '.join(empty)} {_are(empty)} empty.")

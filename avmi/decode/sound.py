@@ -5,7 +5,7 @@ rolling median tells a real gap from the jitter of single timestamps.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,17 +39,13 @@ _EXACT_AFTER_SEEK = ("aac", "alac", "flac", "pcm_")
 
 @dataclass(frozen=True)
 class Block:
-    """Samples of one decoded frame: planes as the codec gives them, with their timestamp."""
+    """One decoded frame with its timestamp; its samples are copied out only when they are asked for."""
 
     seconds: float  # NaN when there is no timestamp
-    samples: Shaped[np.ndarray, "planes _"]
+    length: int  # samples of one channel
     channels: int
     sample_rate_hz: int
-
-    @property
-    def length(self) -> int:
-        """Samples of one channel."""
-        return self.samples.size // self.channels
+    planes: Callable[[], Shaped[np.ndarray, "planes _"]]  # as the codec gives them
 
     @property
     def end_seconds(self) -> float:
@@ -174,7 +170,7 @@ class SoundSource:
         elif self._blocks:
             seconds = self._blocks[-1].end_seconds
         samples = interleaved(frame).to_ndarray()
-        return Block(seconds, samples, frame.layout.nb_channels, frame.sample_rate)
+        return Block(seconds, frame.samples, frame.layout.nb_channels, frame.sample_rate, frame.to_ndarray)
 
 
 def cut_sound(
@@ -267,7 +263,7 @@ def _gap(interval: str, step_seconds: float) -> DecodeError:
 
 def mono(block: Block) -> Float32[np.ndarray, "samples"]:
     """Average the channels; integer samples are scaled to [-1, 1]."""
-    planes = block.samples
+    planes = block.planes()
     if len(planes) != block.channels:  # packed: one row, channels in turn
         planes = planes.reshape(-1, block.channels).T
     mixed = planes[0] if block.channels == 1 else planes.mean(axis=0, dtype=np.float32)

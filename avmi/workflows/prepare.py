@@ -45,6 +45,7 @@ CORPUS_FILE = "corpus.json"
 # Raise it when probing measures something else than before: journals are then not believed any more.
 _PROBE_VERSION = 1
 _MOST_THUMBNAILS = 24
+_LIKE_SPLITS = {"dev", "eval", "test", "train", "training", "val", "valid", "validate", "validation"}
 
 
 @runtime_checkable
@@ -163,6 +164,10 @@ def _assembled(
 ) -> Assembled:
     made = assemble(found, earlier=earlier, fractions=fractions)
     rejects = sorted((*made.rejects, *files.rejects), key=lambda reject: reject.path)
+    labels = sorted({video.label for video in made.videos})
+    if len(labels) > 1 and _LIKE_SPLITS.issuperset(labels):
+        said = f"the labels ({', '.join(labels)}) look like splits: a CSV with the columns path, label and split uses them so."
+        notes = (*notes, said)
     return Assembled(made.videos, tuple(rejects), (*notes, *made.notes))
 
 
@@ -302,7 +307,7 @@ def _write(corpus: Path, files: Source, made: Assembled, page: str, fractions: S
 
 def _nothing_usable(source: StrPath, corpus: Path, numbers: Audit) -> AvmiError:
     reasons = ", ".join(f"{reason} {group.count:,}" for reason, group in numbers.rejected.items())
+    which = f"all {numbers.rejects:,} files were" if numbers.rejects > 1 else "its only file was"
     return CorpusError(
-        f"{source} holds no usable video: all {numbers.rejects:,} files were rejected ({reasons}); "
-        f"{corpus / AUDIT_FILE} says why"
+        f"{source} holds no usable video: {which} rejected ({reasons}); {corpus / AUDIT_FILE} says why"
     )

@@ -150,6 +150,18 @@ def test_pictures_that_two_views_share_are_decoded_once_and_in_order() -> None:
     assert cut(video_row(), views, 0.25).frame_seconds == (0.25, 0.75, 1.25)
 
 
+def test_one_interval_of_sound_covers_every_window_whatever_their_order() -> None:
+    views = {
+        "late": AudioView(kind="audio", at_seconds=1.5, window_seconds=0.5),
+        "long": AudioView(kind="audio", at_seconds=0.5, window_seconds=3.0),
+        "early": AudioView(kind="audio", at_seconds=-0.25, window_seconds=1.0),
+        "too_late": AudioView(kind="audio", at_seconds=4.0, window_seconds=1.0),
+    }
+    spec = cut(video_row(), views, 0.375)
+    assert spec.views == ("late", "long", "early")
+    assert spec.audio_seconds == (0.125, 3.875)
+
+
 def test_a_clip_is_named_by_video_and_millisecond() -> None:
     views = {"image": FrameView(kind="frame")}
     assert cut(video_row("b.mp4"), views, 1.23456).clip_id == "id-of-b.mp4@1235"

@@ -1,5 +1,6 @@
 """Specs of one video → clips, and windows cut out of a waveform."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -110,8 +111,9 @@ def test_specs_of_two_videos_are_a_mistake_of_the_caller(film):
 
 def test_every_clip_that_the_plan_allows_can_be_cut_up_to_the_very_ends(film):
     _, row = film
-    for anchor in (0.1, 4.4, 4.4 + 9e-4):
-        spec = cut(row, VIEWS, anchor)
+    longer = dataclasses.replace(row, audio_end_seconds=6.0 + 9e-4)  # containers round
+    for video, anchor in ((row, 0.1), (row, 4.4), (longer, 4.4 + 9e-4)):
+        spec = cut(video, VIEWS, anchor)
         assert spec.views == tuple(VIEWS)
         (clip,) = clips_of(film, [spec])
         clip.waveform.window(anchor, anchor + 1.6)

@@ -10,12 +10,17 @@ from avmi.decode.sound import Block, SoundSource, cut_sound, mono
 from avmi.errors import DecodeError
 
 
+def block_of(seconds, samples, *, hz):
+    """Make a mono block of these samples."""
+    return Block(seconds, len(samples), 1, hz, lambda: samples[None].astype(np.float32))
+
+
 def blocks_of(wave, *, hz, size=1024, start=0.0, stamps=None):
     """Cut a wave into blocks whose timestamps count on from `start`, or are given."""
     pieces = [wave[at : at + size] for at in range(0, len(wave), size)]
     true = [start + i * size / hz for i in range(len(pieces))]
     return [
-        Block(seconds, piece[None].astype(np.float32), 1, hz)
+        block_of(seconds, piece, hz=hz)
         for seconds, piece in zip(true if stamps is None else stamps(np.array(true)), pieces, strict=True)
     ]
 
@@ -121,8 +126,8 @@ def test_the_millisecond_that_the_plan_allows_is_silence(begin, end):
 def test_no_blocks_no_stamps_changing_rates_and_broken_numbers_are_errors_of_their_own():
     wave = noise(1.0, sample_rate_hz=16000)
     good = blocks_of(wave, hz=16000)
-    stampless = [Block(float("nan"), b.samples, 1, 16000) for b in good]
-    broken = [*good[:5], Block(good[5].seconds, np.full((1, 1024), np.nan, np.float32), 1, 16000), *good[6:]]
+    stampless = [block_of(float("nan"), b.planes()[0], hz=16000) for b in good]
+    broken = [*good[:5], block_of(good[5].seconds, np.full(1024, np.nan), hz=16000), *good[6:]]
     for blocks, reason in (
         ([], "audio_short"),
         (stampless, "no_timestamps"),
@@ -140,10 +145,10 @@ def test_no_blocks_no_stamps_changing_rates_and_broken_numbers_are_errors_of_the
 )
 def test_mono_averages_channels_and_scales_every_sample_format(dtype, silence, full):
     left, right = np.array([full, silence, full]), np.array([full, full, silence])
-    planar = Block(0.0, np.stack([left, right]).astype(dtype), 2, 8000)
-    packed = Block(0.0, np.stack([left, right], axis=1).reshape(1, -1).astype(dtype), 2, 8000)
-    for block in (planar, packed):
-        assert block.length == 3
+    planar = np.stack([left, right]).astype(dtype)
+    packed = np.stack([left, right], axis=1).reshape(1, -1).astype(dtype)
+    for planes in (planar, packed):
+        block = Block(0.0, 3, 2, 8000, lambda planes=planes: planes)
         np.testing.assert_allclose(mono(block), [1, 0.5, 0.5], atol=0.01)
 
 

@@ -124,17 +124,21 @@ def test_only_strong_augmentation_changes_colours() -> None:
 
 
 def test_strong_crops_are_smaller_than_light_ones() -> None:
-    # On a ramp from 0 to 255, the range of grey that is left says how wide the crop was.
-    ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (256, 256, 3))
+    # Eight stripes over the width: the edges that are left say how wide the crop was, whatever its colours.
+    stripes = np.broadcast_to((np.arange(256) // 16 % 2 * 255).astype(np.uint8)[None, :, None], (256, 256, 3))
 
-    def widths(augment: str) -> list[int]:
-        view = FrameView(kind="frame", augment=augment)
-        made = [image_view(ramp[None], view, image=CROP, seed=seed).int() for seed in range(20)]
-        return [int(m.max() - m.min()) for m in made]
+    def edges(augment: str) -> list[int]:
+        view, counts = FrameView(kind="frame", augment=augment), []
+        for seed in range(30):
+            row = image_view(stripes[None], view, image=CROP, seed=seed).float().mean(dim=(0, 1))
+            bright = row > (row.max() + row.min()) / 2
+            counts.append(int((bright[1:] != bright[:-1]).sum()))
+        return counts
 
-    # Light keeps 0.6 of the area at an aspect ratio of at most 4:3, so √(0.6 · 3/4) of the width.
-    assert min(widths("light")) > 0.6 * 255
-    assert min(widths("strong")) < 0.5 * 255
+    # Light keeps 0.6 of the area at an aspect ratio of 4:3 at most: √(0.6 · 3/4) = 0.67 of 16 edges.
+    assert min(edges("light")) >= 9
+    # Strong keeps 0.08 of it at least: √0.08 = 0.28 for a square.
+    assert min(edges("strong")) <= 6
 
 
 def test_pictures_are_decoded_larger_when_crops_are_taken_from_them() -> None:

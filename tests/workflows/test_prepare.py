@@ -227,6 +227,13 @@ def test_a_csv_gives_labels_and_splits(ten_clips, tmp_path):
     assert reasons(prepared) == {"gone.mp4": "missing"}
 
 
+def test_labels_that_look_like_splits_are_pointed_out(tmp_path):
+    log = io.StringIO()
+    videos = named(tmp_path / "videos", *(f"{label}/{i}.mp4" for label in ("train", "val") for i in range(3)))
+    run(videos, tmp_path / "corpus", probes=CANNED, log=log)
+    assert "the labels (train, val) look like splits" in log.getvalue()
+
+
 def test_the_corpus_may_lie_inside_the_source_and_is_not_scanned(tmp_path):
     videos = clips(tmp_path / "videos", "a.mp4", "b.mp4")
     for _ in range(2):
