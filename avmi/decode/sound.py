@@ -169,8 +169,13 @@ class SoundSource:
             seconds = frame.pts * self._tick_seconds - self._file.origin_seconds
         elif self._blocks:
             seconds = self._blocks[-1].end_seconds
-        samples = interleaved(frame).to_ndarray()
-        return Block(seconds, frame.samples, frame.layout.nb_channels, frame.sample_rate, frame.to_ndarray)
+        return Block(
+            seconds,
+            frame.samples,
+            frame.layout.nb_channels,
+            frame.sample_rate,
+            planes=lambda: interleaved(frame).to_ndarray(),
+        )
 
 
 def cut_sound(

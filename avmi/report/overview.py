@@ -180,10 +180,10 @@ def _within_label(overview: Overview) -> list[Block]:
             "the moment is ranked above another one of its label",
         ],
     ]
-    if any(row.label and row.by_split["test"] > 1 for row in overview.audit.by_label):
-        other = _number(found.get("same_label_other_video@1"))
+    other = found.get("same_label_other_video@1")
+    if other is not None:  # there is none where each label has a single video
         meaning = "the same, with the picture's own video hidden"
-        rows.insert(1, ["same label @1, other video", other, None, meaning])
+        rows.insert(1, ["same label @1, other video", _number(other), None, meaning])
     text = (
         "Knowing the class is enough to do well above. Here the gallery holds one class at a time: what is "
         "left is whether the model hears which moment it is."

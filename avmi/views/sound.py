@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from av.error import FFmpegError
 
+from avmi.corpus.container import interleaved
 from avmi.decode.clip import Waveform
 from avmi.decode.opened import OpenedFile
 from avmi.decode.sound import Block, mono
@@ -57,4 +58,5 @@ def _blocks(file: OpenedFile, path: Path) -> Iterator[Block]:
             raise InputError(f"{path} is damaged: {error}") from error
         for frame in frames:
             if frame.samples:
-                yield Block(math.nan, frame.to_ndarray(), frame.layout.nb_channels, frame.sample_rate)
+                planes, channels = interleaved(frame).to_ndarray, frame.layout.nb_channels
+                yield Block(math.nan, frame.samples, channels, frame.sample_rate, planes=planes)

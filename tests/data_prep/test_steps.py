@@ -141,3 +141,19 @@ def test_a_fingerprint_follows_the_content_of_files(tmp_path: Path) -> None:
     assert fingerprint(first, {"k": 1}) != before
     first.unlink()
     assert fingerprint(first) != fingerprint(second)
+
+
+def test_ctrl_c_leaves_no_command_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def interrupted(process: subprocess.Popen[bytes]) -> None:
+        started.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
+    monkeypatch.setattr("data_prep.steps._GRACE_SECONDS", 0.1)
+    with pytest.raises(KeyboardInterrupt):
+        Results(tmp_path).run(python_step("a", "import time; time.sleep(60)"))
+    assert [process.returncode for process in started] == [-9]  # it did not end by itself in time
+    monkeypatch.undo()
+    assert not Results(tmp_path).run(python_step("a", counting(tmp_path))).is_kept
