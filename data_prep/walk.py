@@ -13,6 +13,8 @@ from data_prep.steps import Done, Output, Results, Step, fingerprint
 
 HITS = 5
 TEST_EPISODES = 2
+# The ten games were chosen by listening to episodes of seed 0: those tested on are others.
+RECORDING_SEED = 1
 # The least that training and testing mean anything with: two videos to tell apart, one to choose, one to test.
 LEAST_VIDEOS = 4
 
@@ -84,6 +86,7 @@ def _record(plan: Plan, results: Results) -> Path:
     """Record play and return its table; finished episodes of an earlier walk are kept."""
     folder, games = plan.folder / "videos", ("--games", plan.games) if plan.games else ()
     numbers: tuple[str, ...] = ("--episodes", str(plan.episodes), "--seconds", f"{plan.episode_seconds:g}")
+    numbers += ("--seed", str(RECORDING_SEED))
     if plan.episodes > TEST_EPISODES + 1:
         numbers += ("--test-episodes", str(TEST_EPISODES))
     command = ("python", "-m", "data_prep", "atari", "--out", str(folder), *games, *numbers, "--json")

@@ -29,10 +29,8 @@ _MEDIAN_BLOCKS = 10
 _LARGEST_STEP_SECONDS = 1e-3
 # Up to this second sound is decoded from the start: cheaper than it is worth to be clever.
 _SEEK_AFTER_SECONDS = 60.0
-# A seek goes this far before the interval, and the first blocks after it are dropped: AAC needs the block
-# before the one it gives. FLAC's blocks, the longest, last 0.3 s at 16 kHz.
-_PREROLL_SECONDS = 1.0
-_DROPPED_BLOCKS = 2
+# A seek goes this far before the guard: the first block after it may be wrong (AAC needs the one before).
+_PREROLL_SECONDS = 0.3
 # Codecs whose samples after a seek equal those of a decode from the start (tests/decode/test_sound.py).
 _EXACT_AFTER_SEEK = ("aac", "alac", "flac", "pcm_")
 
@@ -106,6 +104,8 @@ class SoundSource:
         self._drop_before(low)
         while not self._ended and not (self._blocks and self._blocks[-1].seconds >= high):
             self._decode_packet()
+            if self._blocks and self._blocks[0].seconds < low - _SEEK_AFTER_SECONDS:
+                self._drop_before(low)
 
     def _should_seek(self, low: float) -> bool:
         context = self._file.audio.codec_context  # type: ignore[union-attr]
@@ -124,14 +124,12 @@ class SoundSource:
             goal = (low - _PREROLL_SECONDS + self._file.origin_seconds) / self._tick_seconds
             if self._file.seek(stream, math.floor(goal)):
                 self._read_on(begin_seconds=math.nan)
-                while not self._ended and len(self._blocks) <= _DROPPED_BLOCKS:
+                while not self._ended and not self._blocks:
                     self._decode_packet()
-                self._blocks = self._blocks[_DROPPED_BLOCKS:]
                 if self._blocks and self._blocks[0].seconds <= low:
                     self._begin_seconds = self._blocks[0].seconds
                     return
         self._file.rewind()
-        stream = self._file.audio
         self._read_on(begin_seconds=-math.inf)
 
     def _read_on(self, *, begin_seconds: float) -> None:
@@ -142,9 +140,9 @@ class SoundSource:
     def _drop_before(self, low: float) -> None:
         """Keep short files whole, forget what lies far behind in long ones."""
         if low > _SEEK_AFTER_SECONDS:
-            kept = [block for block in self._blocks if not block.end_seconds < low - _GUARD_SECONDS]
+            kept = [block for block in self._blocks if not block.end_seconds < low]
             if len(kept) < len(self._blocks):
-                self._blocks, self._begin_seconds = kept, low - _GUARD_SECONDS
+                self._blocks, self._begin_seconds = kept, low
 
     def _decode_packet(self) -> None:
         assert self._packets is not None
@@ -198,14 +196,34 @@ def cut_sound(
     if len(rates) > 1:
         raise DecodeError(f"the sample rate changes between {interval}", reason="audio_changes")
     source_hz = rates.pop()
+    first = _place_of_start(
+        blocks, start_seconds, end_seconds, source_hz=source_hz, tick_seconds=tick_seconds
+    )
+    wave = np.concatenate([mono(block) for block in blocks])
+    count = round((end_seconds - start_seconds) * sample_rate_hz)
+    samples = _resample_from(wave, first, count, source_hz=source_hz, target_hz=sample_rate_hz)
+    if not np.isfinite(samples).all():
+        raise DecodeError(f"the sound from {interval} is damaged", reason="damaged")
+    return samples.clip(-1, 1)
+
+
+def _place_of_start(
+    blocks: Sequence[Block],
+    start_seconds: float,
+    end_seconds: float,
+    *,
+    source_hz: int,
+    tick_seconds: float,
+) -> int:
+    """Place of the interval's first sample among the blocks'; -n when n samples before them are missing."""
+    interval = f"{start_seconds:.3f} to {end_seconds:.3f} s"
     lengths = np.array([block.length for block in blocks])
     counted = np.concatenate([[0], np.cumsum(lengths)]) / source_hz
     stamps = np.array([block.seconds for block in blocks])
     if np.isnan(stamps).all():
         raise DecodeError("the sound has no timestamps", reason="no_timestamps")
-    ends = stamps + lengths / source_hz
-    inside = (stamps < end_seconds) & (ends > start_seconds)
     late = stamps - counted[:-1]
+    inside = (stamps < end_seconds) & (stamps + lengths / source_hz > start_seconds)
     zero_seconds = _clock_of_first_sample(late, inside, tick_seconds, interval)
     # By the count other blocks may lie inside than by their stamps: after a gap at the edge.
     inside |= (zero_seconds + counted[:-1] < end_seconds) & (zero_seconds + counted[1:] > start_seconds)
@@ -219,12 +237,7 @@ def cut_sound(
             f"{zero_seconds + counted[-1]:.3f} s",
             reason="audio_short",
         )
-    wave = np.concatenate([mono(block) for block in blocks])
-    count = round((end_seconds - start_seconds) * sample_rate_hz)
-    samples = _resample_from(wave, first, count, source_hz=source_hz, target_hz=sample_rate_hz)
-    if not np.isfinite(samples).all():
-        raise DecodeError(f"the sound from {interval} is damaged", reason="damaged")
-    return samples.clip(-1, 1)
+    return first
 
 
 def _clock_of_first_sample(

@@ -201,9 +201,10 @@ def test_late_windows_of_long_files_equal_a_decode_from_the_start(codec, long_fi
         assert abs(audio_offset_seconds(a, truth, sample_rate_hz=16000)) < 1e-3
 
 
-def test_windows_in_any_order_and_around_pictures_are_the_same(long_files):
+@pytest.mark.parametrize("with_pictures", [True, False])
+def test_windows_in_any_order_are_the_same_with_or_without_pictures_between(with_pictures, long_files):
     files, _ = long_files
-    windows = [(70.0, 71.0), (1.0, 2.5), (0.0, 0.5), (30.0, 30.7), (70.5, 71.5), (66.0, 66.4), (2.0, 4.0)]
+    windows = [(70.0, 71.0), (70.5, 71.5), (71.1, 71.4), (1.0, 2.5), (0.0, 0.5), (30.0, 30.7), (66.0, 66.4)]
     alone = []
     for window in windows:
         with PyAvDecoder().open(files["aac"], video=None) as reader:
@@ -213,4 +214,24 @@ def test_windows_in_any_order_and_around_pictures_are_the_same(long_files):
             heard = reader.audio(*window, sample_rate_hz=8000)
             assert heard.start_seconds == window[0]
             np.testing.assert_allclose(heard.samples, expected, atol=1e-3)
-            reader.frames([window[0]], short_side_px=None)
+            if with_pictures:
+                reader.frames([window[0]], short_side_px=None)
+
+
+def test_long_files_are_not_kept_in_memory(long_files):
+    files, _ = long_files
+    for begins, most_seconds in (((72.0,), 62), (range(0, 73, 2), 5)):
+        with PyAvDecoder().open(files["libopus"], video=None) as reader:
+            for begin in begins:
+                reader.audio(float(begin), begin + 1.0, sample_rate_hz=8000)
+            held = reader._sound._blocks
+        assert held[-1].end_seconds - held[0].seconds < most_seconds
+
+
+def test_the_edges_of_a_window_are_those_of_a_longer_one(truth_of):
+    truth = truth_of("B-frames")
+    begin = 46 * 1024 / 48000  # where a block begins: its neighbours are needed all the same
+    with PyAvDecoder().open(truth.path, video=None) as reader:
+        short = reader.audio(begin, begin + 0.64, sample_rate_hz=16000).samples
+        long = reader.audio(begin - 0.5, begin + 1.0, sample_rate_hz=16000).samples
+    np.testing.assert_allclose(short, long[8000 : 8000 + len(short)], atol=1e-5)
