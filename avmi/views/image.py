@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import UInt8
 from torch import Tensor
 from torchvision.transforms import v2
@@ -42,7 +43,7 @@ def image_view(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             pictures = augmentation(view.augment, image.size_px)(pictures)
-    return pictures.reshape(-1, image.size_px, image.size_px)
+    return rearrange(pictures, "frames channels height width -> (frames channels) height width")
 
 
 def fitted(pictures: Pictures, image: ImageInput) -> Squares:

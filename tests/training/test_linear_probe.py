@@ -98,6 +98,13 @@ def test_other_valid_clips_choose_another_penalty() -> None:
         assert found.valid_top1 > 0.99
 
 
+def test_of_equally_good_penalties_the_strongest_is_taken() -> None:
+    train, valid = (blobs(n, classes=(0, 1), seed=n, spread=0.01) for n in (30, 21))
+    found = fit_linear_probe(train, valid, class_names=NAMES[:2])
+    assert found.valid_top1 == 1.0
+    assert found.inverse_penalty == min(INVERSE_PENALTIES)
+
+
 def test_without_valid_clips_the_penalty_is_one() -> None:
     train = blobs(40, classes=(0, 1), seed=3)
     nobody = LabelledFeatures(train.features[:0], train.classes[:0], train.videos[:0])
