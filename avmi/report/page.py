@@ -272,7 +272,7 @@ h1 { font-size: 1.7rem; font-weight: 650; margin: 0 0 .25rem; letter-spacing: -.
 h2 { font-size: 1.15rem; font-weight: 650; margin: 2.25rem 0 .75rem; }
 h3 { font-size: .9rem; font-weight: 600; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 p { margin: .5rem 0; max-width: 75ch; overflow-wrap: anywhere; }
-.quiet, figcaption, caption { color: var(--quiet); font-size: .87rem; }
+.quiet, figcaption, caption { color: var(--quiet); font-size: .87rem; overflow-wrap: anywhere; }
 .warning { color: var(--warning); background: var(--warning-paper); border-left: 3px solid var(--warning);
   padding: .5rem .75rem; border-radius: 0 6px 6px 0; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .75rem 1rem;

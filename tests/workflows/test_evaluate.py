@@ -112,4 +112,6 @@ def test_a_video_deleted_since_preparing_is_listed_as_missing(trained, tmp_path)
 def test_same_label_in_other_videos_asks_only_labels_that_have_another(trained, tiny_corpus) -> None:
     # The test split has one video of each label, the train split three.
     assert evaluate_retrieval(trained, tiny_corpus).as_json()["same_label_other_video@1"] is None
-    assert evaluate_retrieval(trained, tiny_corpus, split="train").as_json()["same_label_other_video@1"] == 1.0
+    assert (
+        evaluate_retrieval(trained, tiny_corpus, split="train").as_json()["same_label_other_video@1"] == 1.0
+    )
