@@ -17,7 +17,7 @@ from avmi.config.schema import FinetuneConfig
 from avmi.corpus.manifest import Manifest, read_manifest
 from avmi.data import FixedClips, fixed_loader, share_cores
 from avmi.embedder import Embedder
-from avmi.errors import CorpusError
+from avmi.errors import CorpusError, UsageError
 from avmi.models.encoders import Encoders, LogMelStatistics
 from avmi.report.plots import confusion_matrix_png
 from avmi.training.classes import ClassReport, report_classes
@@ -40,10 +40,16 @@ class FinetuneResult:
     run: Path
     report: ClassReport
     seconds: float
+    model_hash: str  # of the checkpoint that it started from
 
     def as_json(self) -> dict[str, Any]:
         """Give plain values."""
-        return {"run": str(self.run), "seconds": round(self.seconds, 1), **self.report.as_json()}
+        return {
+            "run": str(self.run),
+            "seconds": round(self.seconds, 1),
+            "model_hash": self.model_hash,
+            **self.report.as_json(),
+        }
 
     def as_text(self) -> str:
         """Say it in a few lines."""
@@ -70,12 +76,19 @@ def finetune(config: FinetuneConfig, *, resume: bool = False) -> FinetuneResult:
     finished = config.run / RESULTS_FILE
     if finished.is_file():
         values = json.loads(finished.read_text(encoding="utf-8"))
-        return FinetuneResult(config.run, ClassReport.from_json(values), values["seconds"])
+        if values["model_hash"] != checkpoint.model_hash:
+            raise UsageError(
+                f"{config.run} was made from model {values['model_hash']}, {config.checkpoint} is now "
+                f"{checkpoint.model_hash}: choose another `run` folder"
+            )
+        report = ClassReport.from_json(values)
+        return FinetuneResult(config.run, report, values["seconds"], checkpoint.model_hash)
     if config.train == "head":
         report = _linear_probe(config, checkpoint, manifest)
     else:
         report = _full(config, checkpoint, manifest, accelerator)
-    result = FinetuneResult(config.run, report, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    result = FinetuneResult(config.run, report, seconds, checkpoint.model_hash)
     if accelerator.is_main_process:
         _write(result)
     accelerator.wait_for_everyone()

@@ -121,3 +121,18 @@ def test_a_corpus_without_labels_is_refused(pretrained, tiny_corpus, tmp_path) -
     for train in ("all", "head"):
         with pytest.raises(CorpusError, match="class"):
             finetune(settings(pretrained, corpus, tmp_path / train, train=train))
+
+
+def test_a_finished_run_of_another_checkpoint_is_not_taken_for_this_one(
+    tiny_corpus, tiny_config, tmp_path
+) -> None:
+    import shutil
+
+    checkpoint = tmp_path / "pretrain"
+    pretrain(tiny_config(tiny_corpus, checkpoint))
+    config = settings(checkpoint, tiny_corpus, tmp_path / "run", view="audio", train="head")
+    finetune(config)
+    shutil.rmtree(checkpoint)
+    pretrain(tiny_config(tiny_corpus, checkpoint, seed=8))
+    with pytest.raises(UsageError, match=r"was made from model .* is now"):
+        finetune(config, resume=True)
