@@ -15,10 +15,12 @@ class Bound:
 
     name: str
     kind: BoundKind
-    value_nats: Float[Tensor, ""]  # carries the gradient; its negative is the loss
-    ceiling_nats: Float[Tensor, ""]  # the most that the value can be: mean log K
+    value_nats: Float[Tensor, ""]  # its gradient is that of the objective, which some bounds have apart
+    ceiling_nats: Float[
+        Tensor, ""
+    ]  # the most that the value can be: mean log K for InfoNCE, inf without a limit
     k_effective: Float[Tensor, ""]  # geometric mean of K = 1 + number of negatives
-    standard_error_nats: Float[Tensor, ""]  # rows taken as independent; nan below two rows
+    standard_error_nats: Float[Tensor, ""]  # rows taken as independent draws; nan below two rows
     counted: Int[Tensor, ""]  # positives that had a negative
     excluded: Int[Tensor, ""]  # positives without any negative: they say nothing
 
@@ -30,19 +32,27 @@ def summed_up(
     counted: Bool[Tensor, "rows"],
     name: str,
     kind: BoundKind,
+    ceilings: Float[Tensor, "rows"] | None = None,
+    in_other_rows: Float[Tensor, "rows"] | None = None,
 ) -> Bound:
-    """Average the terms of the rows that count into a bound; rows are taken as independent draws."""
+    """Average the terms of the rows that count into a bound; rows are taken as independent draws.
+
+    `ceilings` are the most that each row can say; without them it is its log K. `in_other_rows` is what each draw
+    adds to the terms of others as their negative, to first order and of mean 0: it belongs to the standard error.
+    """
     number = counted.sum()
     divisor = number.clamp(min=1)
     value = terms.masked_fill(~counted, 0.0).sum() / divisor
-    ceiling = log_k.masked_fill(~counted, 0.0).sum() / divisor
-    deviations = (terms - value).detach().masked_fill(~counted, 0.0)
+    mean_log_k = log_k.masked_fill(~counted, 0.0).sum() / divisor
+    ceiling = mean_log_k if ceilings is None else ceilings.masked_fill(~counted, 0.0).sum() / divisor
+    deviations = terms - value if in_other_rows is None else terms - value + in_other_rows
+    deviations = deviations.detach().masked_fill(~counted, 0.0)
     return Bound(
         name=name,
         kind=kind,
         value_nats=value,
         ceiling_nats=ceiling,
-        k_effective=ceiling.exp(),
+        k_effective=mean_log_k.exp(),
         standard_error_nats=(deviations.square().sum() / (number - 1) / number).sqrt(),
         counted=number,
         excluded=counted.numel() - number,
