@@ -15,6 +15,7 @@ from avmi.mi.bound import Bound
 from avmi.mi.bounds import info_nce
 from avmi.mi.conditional import barber_agakov, club, leave_one_out_upper, tractable_nce
 from avmi.mi.multi_positive import multi_positive_info_nce
+from avmi.mi.posterior import Marginal, Posterior, defensive, draw, posterior_nce, rate
 from avmi.mi.variational import (
     donsker_varadhan,
     interpolated,
@@ -121,6 +122,47 @@ def test_lower_bounds_from_conditionals_hold_for_exact_and_wrong_ones() -> None:
             assert {result.kind for result in results} == {"lower"}
             value, error = mean_and_error([result.value_nats.item() for result in results])
             assert value <= TRUTH + MOST_DEVIATIONS * error
+
+
+def channel(noise_log_sigma: float) -> Iterator[Posterior]:
+    """Draw posteriors of z = x + σ·noise, x normal: I(x; z) = d/2 · log(1 + 1/σ²)."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(REPEATS):
+        mean = torch.randn(ROWS, DIMS, generator=generator, dtype=torch.float64)
+        yield draw(mean, torch.full_like(mean, noise_log_sigma), generator=generator)
+
+
+MARGINALS: dict[str, Marginal] = {
+    "standard": Marginal(torch.zeros(1), torch.zeros(1, DIMS), torch.zeros(1, DIMS)),
+    "wide": Marginal(torch.zeros(1), torch.zeros(1, DIMS), torch.ones(1, DIMS)),
+    "off": Marginal(
+        torch.tensor([0.3, 0.7]).log(), torch.tensor([[1.0], [-2.0]]).expand(2, DIMS), torch.zeros(2, DIMS)
+    ),
+}
+
+
+@pytest.mark.parametrize("marginal", MARGINALS)
+@pytest.mark.parametrize("noise_log_sigma", [-1.5, 0.3])
+def test_no_upper_bound_of_a_gaussian_posterior_stands_below_the_truth(
+    marginal: str, noise_log_sigma: float
+) -> None:
+    truth = DIMS / 2 * math.log1p(math.exp(-2 * noise_log_sigma))
+    r = MARGINALS[marginal]
+    bounds: dict[str, Callable[[Posterior], Bound]] = {
+        "rate": lambda p: rate(p, r),
+        "rate by draws": lambda p: rate(p, r, method="monte_carlo"),
+        "defensive 0.1": lambda p: defensive(p, r, epsilon=0.1),
+        "defensive 0.9": lambda p: defensive(p, r, epsilon=0.9),
+    }
+    for name, bound in bounds.items():
+        results = [bound(posterior) for posterior in channel(noise_log_sigma)]
+        assert {result.kind for result in results} == {"upper"}
+        value, error = mean_and_error([result.value_nats.item() for result in results])
+        assert value >= truth - MOST_DEVIATIONS * error, name
+    below = [posterior_nce(posterior) for posterior in channel(noise_log_sigma)]
+    value, error = mean_and_error([result.value_nats.item() for result in below])
+    assert {result.kind for result in below} == {"lower"}
+    assert value <= truth + MOST_DEVIATIONS * error
 
 
 def test_estimates_that_stand_on_either_side_are_called_neither() -> None:
