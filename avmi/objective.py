@@ -2,20 +2,24 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from avmi.config.pair_settings import NegativePool, PlaceScoring
+from avmi.code_terms import CodeTerms
+from avmi.codes import Codes, join_codes
+from avmi.config.bounds import BoundName
+from avmi.config.pair_settings import NegativePool
 from avmi.config.parts import Temperature
 from avmi.errors import InputError
 from avmi.joined import Joined, ViewRows, join
 from avmi.mi.bound import Bound, BoundKind
-from avmi.mi.multi_positive import multi_positive_info_nce
 from avmi.mi.negatives import other_video_negatives, same_video_negatives
-from avmi.mi.places import clip_scores, place_scores
+from avmi.mi.places import place_scores
+from avmi.mi.posterior import Posterior
+from avmi.pair_bounds import TermBound
 from avmi.views.graph import Pair, ViewGraph
 
 # CLIP's limit: scores are never multiplied by more than 100.
@@ -28,29 +32,35 @@ class PairTerm:
 
     loss: Tensor  # carries the gradient
     bound_nats: Tensor  # value of the bound on the MI of the pair
-    ceiling_nats: Tensor  # the most that it can say: mean log K
+    ceiling_nats: Tensor  # the most that it can say: mean log K for InfoNCE, inf without a limit
     k_effective: Tensor  # one positive and its negatives, averaged over the clips
+    standard_error_nats: Tensor  # of the bound, clips taken as independent draws
     clips: Tensor  # clips that had both views and a negative
     temperature: Tensor  # divides the scores of the pair
     kind: BoundKind  # negatives of the same video are no draws of the marginal: neither
+    bound: BoundName = "info_nce"
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Weighted mean over the terms that had clips, each term by name, and the shared temperature."""
+    """Weighted mean over the terms that had clips and the terms of codes; each by name, and the shared temperature."""
 
     total: Tensor
     terms: dict[str, PairTerm]
     temperature: Tensor
+    codes: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # scalars for the record, such as upper_nats/<view>
 
 
 class Objective(nn.Module):
-    """Symmetric InfoNCE over all view pairs of a graph, with learned temperatures.
+    """A bound on the MI of every view pair of a graph, with learned temperatures, and what codes add to the loss.
 
     Scores are cosines of unit-length embeddings divided by the temperature (van den Oord et al. 2018; Tian et
     al. 2020 for many views). In several processes the negatives come from all of them. `grids` gives the places
     of feature views, as `Encoders.grids` does; without it a view that no clip of a batch has counts as one
-    without places, which several processes must not disagree on.
+    without places, which several processes must not disagree on. `embedding_dim` is needed by bounds that learn a
+    baseline, `codes` by stochastic encoders that a bottleneck or private parts act on.
     """
 
     def __init__(
@@ -59,16 +69,26 @@ class Objective(nn.Module):
         *,
         temperature: Temperature,
         grids: Mapping[str, tuple[int, ...]] | None = None,
+        embedding_dim: int | None = None,
+        codes: CodeTerms | None = None,
     ) -> None:
         super().__init__()
         self.graph, self.grids = graph, dict(grids or {})
-        self.views = tuple(dict.fromkeys(n for p in graph.pairs for n in (p.first, p.second)))
+        self.views = graph.paired_views
         self.log_temperature = _log(temperature)
         # A parameter that no term depends on has no gradient, for which several processes would wait.
         self.log_temperature.requires_grad &= any(pair.temperature is None for pair in graph.pairs)
         self.pair_log_temperatures = nn.ParameterDict(
             {pair.name: _log(pair.temperature) for pair in graph.pairs if pair.temperature}
         )
+        self.bounds = nn.ModuleDict(
+            {
+                name: TermBound(pair.bound, places=pair.places, embedding_dim=embedding_dim)
+                for pair in graph.pairs
+                for name in pair.terms
+            }
+        )
+        self.codes = codes
         self.weights = {name: p.weight_of(pool) for p in graph.pairs for name, pool in p.terms.items()}
 
     @property
@@ -79,7 +99,7 @@ class Objective(nn.Module):
     @torch.no_grad()
     def keep_temperature_in_range(self) -> None:
         """Bring every temperature back into [0.01, 1]; call it after each optimizer step."""
-        for parameter in self.parameters():
+        for parameter in (self.log_temperature, *self.pair_log_temperatures.values()):
             parameter.clamp_(math.log(LEAST_TEMPERATURE), math.log(MOST_TEMPERATURE))
 
     def forward(
@@ -89,6 +109,8 @@ class Objective(nn.Module):
         rows: Mapping[str, Int[Tensor, "_"]] | None = None,
         videos: Int[Tensor, "batch"] | None = None,
         seconds: Float[Tensor, "batch"] | None = None,
+        posteriors: Mapping[str, Posterior] | None = None,
+        progress: float = 1.0,
     ) -> Loss:
         """Compute the loss of a batch.
 
@@ -96,7 +118,9 @@ class Objective(nn.Module):
         batch they are, by the signal views that clips were cut into (None: all views of all clips). `videos`
         numbers the clips' videos, `seconds` gives their anchors: clips of one video are no negatives of each
         other but in a `same_video` pool, which needs both. A pair that no clip of the batch can train is left
-        out, on every process alike; its `clips` is 0. Raises `InputError` for facts that are needed and missing.
+        out, on every process alike; its `clips` is 0. `posteriors` are those of stochastic encoders, `progress` the
+        share of the training that is done, for weights that warm up. Raises `InputError` for facts that are needed
+        and missing.
         """
         if rows is not None and videos is None:
             raise InputError("rows say which clips of the batch have a view: give the objective videos, too")
@@ -105,7 +129,32 @@ class Objective(nn.Module):
         losses = torch.stack([term.loss for term in terms.values()])
         weights = torch.stack([self.weights[name] * (term.clips > 0) for name, term in terms.items()])
         total = (weights * losses).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
-        return Loss(total, terms, self.temperature.detach())
+        if self.codes is None:
+            return Loss(total, terms, self.temperature.detach())
+        if posteriors is None:
+            raise InputError(
+                "the objective has terms of codes: give it the posteriors that encoders train on, too"
+            )
+        of_codes = self.codes(self.join_codes(posteriors, rows=rows, videos=videos), progress=progress)
+        return Loss(total + of_codes.total, terms, self.temperature.detach(), of_codes.scalars)
+
+    def join_codes(
+        self,
+        posteriors: Mapping[str, Posterior],
+        *,
+        rows: Mapping[str, Int[Tensor, "_"]] | None = None,
+        videos: Int[Tensor, "batch"] | None = None,
+    ) -> dict[str, Codes]:
+        """Join the posteriors of all processes for the views that are in pairs."""
+        some = next(iter(posteriors.values())).mean
+        return join_codes(
+            posteriors,
+            views=self.views,
+            rows={}
+            if rows is None
+            else {n: rows[self.graph.signal_of(n)] for n in self.views if n in posteriors},
+            videos=torch.arange(len(some), device=some.device) if videos is None else videos,
+        )
 
     def terms(self, joined: Joined) -> dict[str, PairTerm]:
         """Bound the MI of every pair, once for each pool of its negatives; alike in every process."""
@@ -117,8 +166,14 @@ class Objective(nn.Module):
                     joined.embeddings[pair.first], joined.embeddings[pair.second], temperature
                 )
                 for name, pool in pair.terms.items():
-                    bound = _bound(scores, pair.places, pool=pool, negatives=_negatives(pair, pool, joined))
-                    terms[name] = _term(bound, temperature)
+                    bound: Bound = self.bounds[name](
+                        scores,
+                        joined.embeddings[pair.second],
+                        temperature=temperature,
+                        negatives=_negatives(pair, pool, joined),
+                        independent_negatives=pool.pool == "other_videos",
+                    )
+                    terms[name] = _term(bound, pair.bound.name, temperature)
         return terms
 
     def _temperature_of(self, pair: Pair) -> Tensor:
@@ -167,27 +222,17 @@ def _negatives(pair: Pair, pool: NegativePool, joined: Joined) -> Bool[Tensor, "
             )
 
 
-def _bound(
-    scores: Float[Tensor, "clips places clips other_places"],
-    places: PlaceScoring,
-    *,
-    pool: NegativePool,
-    negatives: Bool[Tensor, "clips clips"],
-) -> Bound:
-    if places != "mean":
-        scores = clip_scores(scores, places)[:, None, :, None]
-    return multi_positive_info_nce(
-        scores, negatives=negatives, independent_negatives=pool.pool == "other_videos"
-    )
-
-
-def _term(bound: Bound, temperature: Tensor) -> PairTerm:
+def _term(bound: Bound, name: BoundName, temperature: Tensor) -> PairTerm:
+    # What is missing to the ceiling, where there is one: it does not change as batches lose clips.
+    ceiling = bound.ceiling_nats.masked_fill(bound.ceiling_nats.isinf(), 0.0)
     return PairTerm(
-        loss=bound.ceiling_nats - bound.value_nats,
+        loss=ceiling - bound.value_nats,
         bound_nats=bound.value_nats.detach(),
         ceiling_nats=bound.ceiling_nats,
         k_effective=bound.k_effective,
+        standard_error_nats=bound.standard_error_nats,
         clips=bound.counted,
         temperature=temperature.detach(),
+        bound=name,
         kind=bound.kind,
     )

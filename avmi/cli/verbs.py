@@ -12,6 +12,7 @@ from avmi import __version__
 from avmi.cli.arguments import AnySplit, AsJson, Checkpoint, Config, Corpus, Overrides, Resume, Workers
 from avmi.cli.config import config_app
 from avmi.cli.evaluate import evaluate_app
+from avmi.cli.mi import mi_app
 from avmi.terminal import show
 
 app = typer.Typer(
@@ -217,4 +218,5 @@ def retrieve(
 
 
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(mi_app, name="mi")
 app.add_typer(config_app, name="config")

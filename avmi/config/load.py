@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from avmi.config import checks
+from avmi.config import bound_checks, checks
 from avmi.config.base import Settings
 from avmi.config.document import PLAIN_SCALARS, Document, read_document
 from avmi.config.explain import explain
@@ -128,7 +128,18 @@ def _check_together(config: Settings | None, data: dict[str, Any], wrong: set[Ke
     """Run the checks across keys on every part that can be read once its wrong keys are left out."""
     part = {
         name: getattr(config, name) if config else _read_part(name, data, wrong)
-        for name in ("views", "pairs", "encoders", "negatives", "data", "log_mel")
+        for name in (
+            "views",
+            "pairs",
+            "bound",
+            "places",
+            "encoders",
+            "negatives",
+            "bottleneck",
+            "private",
+            "data",
+            "log_mel",
+        )
     }
     found: list[Mistake] = []
     if part["views"] is not None and part["pairs"] is not None:
@@ -138,6 +149,14 @@ def _check_together(config: Settings | None, data: dict[str, Any], wrong: set[Ke
         found += checks.check_windows(part["views"], part["log_mel"])
     if all(part[name] is not None for name in ("pairs", "negatives", "data")):
         found += checks.check_negatives(part["pairs"], part["negatives"], part["data"])
+    if all(part[name] is not None for name in ("views", "pairs", "bound", "places")):
+        found += bound_checks.check_bounds(
+            part["views"], part["pairs"], bound=part["bound"], places=part["places"]
+        )
+    if all(part[name] is not None for name in ("views", "encoders", "private")):
+        found += bound_checks.check_posteriors(
+            part["views"], part["encoders"], bottleneck=part["bottleneck"], private=part["private"]
+        )
     return [mistake for mistake in found if mistake.keys not in wrong]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from avmi.config.layers import OUTPUT
+from avmi.config.bound_checks import keeps_places
 from avmi.config.mistakes import Mistake, did_you_mean, listed
 from avmi.config.pair_settings import PairSettings
 from avmi.config.pairs import Pairs, expand_pairs, is_output_of, modality
@@ -50,7 +50,7 @@ def _listed_pairs(views: Mapping[str, View], pairs: tuple[PairSettings, ...]) ->
                     "nothing; tap an earlier layer or pair it with another view",
                 )
             )
-        elif pair.places is not None and not any(_keeps_places(views, name) for name in pair.views):
+        elif pair.places is not None and not any(keeps_places(views[name]) for name in pair.views):
             found.append(
                 Mistake(
                     ("pairs", i, "places"),
@@ -60,11 +60,6 @@ def _listed_pairs(views: Mapping[str, View], pairs: tuple[PairSettings, ...]) ->
             )
         first.setdefault(names, i)
     return found
-
-
-def _keeps_places(views: Mapping[str, View], name: str) -> bool:
-    view = views[name]
-    return isinstance(view, FeatureView) and view.layer != OUTPUT
 
 
 def _coverage(views: Mapping[str, View], pairs: Pairs) -> list[Mistake]:

@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from avmi.config.base import Settings
+from avmi.config.bounds import PairBound
 from avmi.config.parts import Temperature
 
-BoundName = Literal["info_nce"]
 PoolName = Literal["other_videos", "same_video"]
 PlaceScoring = Literal["mean", "max", "attention"]
 
@@ -67,7 +67,7 @@ class PairSettings(Settings):
     weight: float = Field(
         default=1.0, gt=0, description="Weight of the pair's term in the loss; 1 treats all alike."
     )
-    bound: BoundName | None = Field(
+    bound: PairBound | None = Field(
         default=None, description="Bound of this pair; empty takes the one at the top of the file."
     )
     temperature: Temperature | None = Field(

@@ -135,6 +135,26 @@ class Head(Settings):
         description="Share of the feature's values set to zero before the head while training, against learning "
         "clips by heart; long features (pooling places) need it most.",
     )
+    posterior: Literal["none", "gaussian"] = Field(
+        default="none",
+        description="gaussian gives every code a mean and a log sigma and trains on draws, so that what it holds of "
+        "its view has upper bounds; users get the mean.",
+    )
+    private_dim: int = Field(
+        default=0,
+        ge=0,
+        le=4096,
+        description="Length of a second, private part of every code, which no pair sees: what the view has and the "
+        "other view has not. Needs posterior gaussian; 0 is none.",
+    )
+
+    @model_validator(mode="after")
+    def _private_parts_are_gaussian(self) -> "Head":
+        if self.private_dim and self.posterior == "none":
+            raise ValueError(
+                "private_dim needs known densities: set posterior to gaussian, or private_dim to 0"
+            )
+        return self
 
 
 class Encoders(Settings):

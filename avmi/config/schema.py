@@ -6,7 +6,9 @@ from typing import Literal
 from pydantic import Field
 
 from avmi.config.base import Settings
-from avmi.config.pair_settings import OTHER_VIDEOS, BoundName, NegativePool, PairSettings, PlaceScoring
+from avmi.config.bottleneck import Bottleneck, Private
+from avmi.config.bounds import INFO_NCE, PairBound
+from avmi.config.pair_settings import OTHER_VIDEOS, NegativePool, PairSettings, PlaceScoring
 from avmi.config.parts import (
     Data,
     Encoders,
@@ -31,7 +33,7 @@ class PretrainConfig(Settings):
     pairs: PairChoice | tuple[PairSettings, ...] = Field(
         default="cross_modal", description="View pairs: cross_modal, all, or a list."
     )
-    bound: BoundName = Field(default="info_nce", description="Bound on the MI of every pair.")
+    bound: PairBound = Field(default=INFO_NCE, description="Bound on the MI of every pair.")
     places: PlaceScoring = Field(
         default="mean",
         description="Scoring over the places of feature views: mean bounds every place by itself, max and "
@@ -46,6 +48,13 @@ class PretrainConfig(Settings):
     log_mel: LogMel = Field(default=LogMel(), description="How sound enters.")
     encoders: Encoders = Field(default=Encoders(), description="Backbones and heads.")
     temperature: Temperature = Field(default=Temperature(), description="Scale of the scores.")
+    bottleneck: Bottleneck | None = Field(
+        default=None,
+        description="Upper bound on what codes hold of their views, minimized; needs encoders.head.posterior.",
+    )
+    private: Private = Field(
+        default=Private(), description="Private parts of codes, where encoders.head.private_dim makes some."
+    )
     data: Data = Field(default=Data(), description="Clips, batches, decoding.")
     optimizer: Optimizer = Field(default=Optimizer(), description="AdamW and its schedule.")
     logging: Logging = Field(default=Logging(), description="Scalars, evaluations, checkpoints.")

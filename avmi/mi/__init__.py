@@ -4,8 +4,12 @@ from avmi.mi.bound import Bound
 from avmi.mi.bounds import cosine_ceiling_nats, info_nce
 from avmi.mi.conditional import barber_agakov, club, leave_one_out_upper, tractable_nce
 from avmi.mi.critics import BilinearCritic, ConcatenatedCritic, SeparableCritic
+from avmi.mi.diagnostics import alignment, effective_rank, embedding_deviation, uniformity
+from avmi.mi.estimate_of_labels import estimate_labels
+from avmi.mi.estimate_of_samples import Estimate, estimate
 from avmi.mi.multi_positive import multi_positive_info_nce
 from avmi.mi.places import clip_scores, place_map, place_scores
+from avmi.mi.stream import StreamEstimator
 from avmi.mi.variational import (
     donsker_varadhan,
     interpolated,
@@ -20,12 +24,19 @@ __all__ = [
     "BilinearCritic",
     "Bound",
     "ConcatenatedCritic",
+    "Estimate",
     "SeparableCritic",
+    "StreamEstimator",
+    "alignment",
     "barber_agakov",
     "clip_scores",
     "club",
     "cosine_ceiling_nats",
     "donsker_varadhan",
+    "effective_rank",
+    "embedding_deviation",
+    "estimate",
+    "estimate_labels",
     "info_nce",
     "interpolated",
     "jensen_shannon",
@@ -38,4 +49,5 @@ __all__ = [
     "smile",
     "tractable_nce",
     "tuba",
+    "uniformity",
 ]

@@ -13,18 +13,16 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from avmi.errors import InputError
 from avmi.mi.bound import Bound, summed_up
 from avmi.mi.bounds import info_nce
+from avmi.mi.distances import squared_distances
 
 # σ from 0.018 to 7.4: below, one float32 step of z in a code of size 1 is no longer small against σ²;
 # above, a coordinate says less than 0.01 nat of a code whose spread is 1.
 LOWEST_LOG_SIGMA = -4.0
 HIGHEST_LOG_SIGMA = 2.0
-# Numbers of one block of (rows, columns, dim), 64 MB in float32: what a matrix of densities takes beside itself.
-BLOCK_NUMBERS = 2**24
 
 
 class Posterior(NamedTuple):
@@ -71,25 +69,18 @@ def log_densities(
     """Give [i, j] = log p(z_i | x_j), by differences in float32 or above, autocast off.
 
     Expanding the square into matrix products is faster and wrong: where σ is small, large numbers cancel.
-    Large problems are cut into blocks of columns, which are computed again in the backward pass, so that the
-    memory is that of a block and of the result.
+    The matrix is computed in blocks, so that the memory is that of the result.
     """
     with torch.autocast(sample.device.type, enabled=False):
         sample, mean, log_sigma = _at_least_float32(sample, mean, log_sigma)
-        block = max(1, BLOCK_NUMBERS // max(1, sample.numel()))
-        if block >= len(mean):
-            return _block_of_densities(sample, mean, log_sigma)
-        blocks = zip(mean.split(block), log_sigma.split(block), strict=True)
-        if not torch.is_grad_enabled():
-            return torch.cat([_block_of_densities(sample, m, s) for m, s in blocks], dim=1)
-        return torch.cat([_recomputed_block(sample, m, s) for m, s in blocks], dim=1)
+        return _log_normal(squared_distances(sample, mean, (-log_sigma).exp()), log_sigma)
 
 
 def log_posterior(posterior: Posterior) -> Float[Tensor, "batch"]:
     """Give log p(z_i | x_i), each sample under its own Gaussian."""
     with torch.autocast(posterior.sample.device.type, enabled=False):
         sample, mean, log_sigma = _at_least_float32(posterior.sample, posterior.mean, posterior.log_sigma)
-        return _log_normal((sample - mean) * (-log_sigma).exp(), log_sigma)
+        return _log_normal(((sample - mean) * (-log_sigma).exp()).square().sum(dim=-1), log_sigma)
 
 
 def log_marginal(sample: Float[Tensor, "batch dim"], marginal: Marginal) -> Float[Tensor, "batch"]:
@@ -154,9 +145,19 @@ def defensive(
     log_others = log_others - number.clamp(min=1).log() + log_share
     log_r = log_marginal(posterior.sample, marginal)
     mixed = torch.logaddexp(log_others, log_r + math.log(epsilon))
-    terms = log_posterior(posterior) - torch.where(number > 0, mixed, log_r)
-    log_k = (1 + number).to(terms.dtype).log()
-    return _upper(terms, log_k, name="defensive", kind="upper" if independent_negatives else "neither")
+    log_m = torch.where(number > 0, mixed, log_r)
+    in_others = None
+    if bank is None:
+        share = (densities - log_m[:, None] + log_share - number.clamp(min=1).log()[:, None]).detach().exp()
+        of_columns = share.masked_fill(~mask, 0.0).sum(dim=0)
+        in_others = of_columns.mean() - of_columns
+    return _upper(
+        log_posterior(posterior) - log_m,
+        (1 + number).to(log_m.dtype).log(),
+        name="defensive",
+        kind="upper" if independent_negatives else "neither",
+        in_others=in_others,
+    )
 
 
 def posterior_nce(
@@ -184,9 +185,17 @@ def _upper(
     *,
     name: str,
     kind: Literal["upper", "neither"] = "upper",
+    in_others: Float[Tensor, "batch"] | None = None,
 ) -> Bound:
-    bound = summed_up(terms, log_k, counted=torch.ones_like(terms, dtype=torch.bool), name=name, kind=kind)
-    return replace(bound, ceiling_nats=torch.full_like(bound.ceiling_nats, math.inf))
+    return summed_up(
+        terms,
+        log_k,
+        counted=torch.ones_like(terms, dtype=torch.bool),
+        name=name,
+        kind=kind,
+        ceilings=torch.full_like(terms, math.inf),
+        in_other_rows=in_others,
+    )
 
 
 def _divergences(posterior: Posterior, marginal: Marginal) -> Float[Tensor, "batch components"]:
@@ -198,30 +207,11 @@ def _divergences(posterior: Posterior, marginal: Marginal) -> Float[Tensor, "bat
         return ((torch.expm1(2 * ratio) + apart.square()) / 2 - ratio).sum(dim=-1)
 
 
-def _recomputed_block(
-    sample: Float[Tensor, "rows dim"],
-    mean: Float[Tensor, "columns dim"],
-    log_sigma: Float[Tensor, "columns dim"],
-) -> Float[Tensor, "rows columns"]:
-    block: Tensor = checkpoint(
-        _block_of_densities, sample, mean, log_sigma, use_reentrant=False, preserve_rng_state=False
-    )
-    return block
-
-
-def _block_of_densities(
-    sample: Float[Tensor, "rows dim"],
-    mean: Float[Tensor, "columns dim"],
-    log_sigma: Float[Tensor, "columns dim"],
-) -> Float[Tensor, "rows columns"]:
-    return _log_normal((sample[:, None] - mean) * (-log_sigma).exp(), log_sigma)
-
-
 def _log_normal(
-    standardized: Float[Tensor, "*batch dim"], log_sigma: Float[Tensor, "*columns dim"]
+    squares: Float[Tensor, "*batch"], log_sigma: Float[Tensor, "*columns dim"]
 ) -> Float[Tensor, "*batch"]:
-    constant = standardized.shape[-1] * math.log(2 * math.pi) / 2
-    return -standardized.square().sum(dim=-1) / 2 - log_sigma.sum(dim=-1) - constant
+    constant = log_sigma.shape[-1] * math.log(2 * math.pi) / 2
+    return -squares / 2 - log_sigma.sum(dim=-1) - constant
 
 
 def _at_least_float32(*tensors: Tensor) -> list[Tensor]:

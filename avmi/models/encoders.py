@@ -13,7 +13,7 @@ from avmi.config.parts import Encoders as EncoderSettings
 from avmi.config.views import AudioView, FeatureView, FrameView, View
 from avmi.errors import ConfigError
 from avmi.models.backbones import build_backbone
-from avmi.models.heads import ProjectionHead
+from avmi.models.heads import AnyHead, build_head
 from avmi.models.preprocessing import LogMelStatistics, channels_of, constants, encoder_input
 from avmi.models.taps import Tapped, places_of, undisturbed
 
@@ -38,7 +38,7 @@ class Encoder(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self.backbone = build_backbone(settings, channels_in=channels_of(view))
-        self.head = ProjectionHead(self.backbone.feature_dim, head)
+        self.head: AnyHead = build_head(self.backbone.feature_dim, head)
 
     @property
     def feature_dim(self) -> int:
@@ -55,8 +55,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Float[Tensor, "batch dim"]:
         """Embed a batch of views."""
-        embedding: Tensor = self.head(self.features(x))
-        return embedding
+        return self.head.embed(self.features(x))
 
 
 class Encoders(nn.Module):
@@ -82,7 +81,7 @@ class Encoders(nn.Module):
         self.feature_heads = nn.ModuleDict()
         for name, feature in self.feature_views.items():
             dim = _channels(name, feature, self.encoder(feature.of))
-            _add(self.feature_heads, name, ProjectionHead(dim, settings.head))
+            _add(self.feature_heads, name, build_head(dim, settings.head))
 
     def encoder(self, view: str) -> Encoder:
         """Give the encoder that a view of any kind enters."""
@@ -103,19 +102,28 @@ class Encoders(nn.Module):
 
         The views given come first, in their order. A feature view is `batch dim` at output and
         `batch *grid dim` at any other layer: rows and columns of pictures, frequency and time of sounds,
-        time, rows and columns of video networks. Views of one encoder and one shape share a pass.
+        time, rows and columns of video networks. Views of one encoder and one shape share a pass. The embedding of
+        a stochastic head is its mean, brought to length one, in training mode, too (see `TrainingPass`).
         """
         embeddings: dict[str, Tensor] = {}
+        for head, parts, features in self.passes(views):
+            clips = [len(views[self.signal_of[name]]) for name in parts]
+            embeddings |= zip(parts, head.embed(features).split(clips), strict=True)
+        return {name: embeddings[name] for name in (*views, *self.feature_views) if name in embeddings}
+
+    def passes(self, views: Mapping[str, Tensor]) -> Iterator[tuple[AnyHead, list[str], Tensor]]:
+        """Run the backbones; give every head with its views and their features, joined in that order."""
         for names in self._together({name: tensor.shape[1:] for name, tensor in views.items()}):
             joined = torch.cat([views[name] for name in names]) if len(names) > 1 else views[names[0]]
             encoder, inside = self.encoder(names[0]), self._inside(names)
             tapped = encoder.tap(joined, {view.layer for view in inside.values()})
+            yield encoder.head, names, tapped.feature
             clips = [len(views[name]) for name in names]
-            embeddings |= zip(names, encoder.head(tapped.feature).split(clips), strict=True)
             for name, view in inside.items():
                 part = tapped.at(view.layer).split(clips)[names.index(view.of)]
-                embeddings[name] = self.feature_heads[name](places_of(part, most=view.grid))
-        return {name: embeddings[name] for name in (*views, *self.feature_views) if name in embeddings}
+                head = self.feature_heads[name]
+                assert isinstance(head, AnyHead)
+                yield head, [name], places_of(part, most=view.grid)
 
     def grids(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
         """Give the places of every feature view along each side, () when pooled, for views of these shapes.

@@ -1,4 +1,4 @@
-"""An empty figure with the house's type and colours, and a drawn one as PNG."""
+"""An empty figure with the house's type and colours, and a drawn one as PNG or as pixels."""
 
 import io
 import logging
@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import UInt8
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,6 +82,12 @@ def png(figure: "Figure") -> bytes:
     # Not savefig, which draws twice; without the version in it, the same numbers give the same bytes.
     figure.canvas.print_png(out, metadata={"Software": None})  # type: ignore[attr-defined]
     return out.getvalue()
+
+
+def pixels(figure: "Figure") -> UInt8[np.ndarray, "height width 3"]:
+    """Draw a figure as an array, for a place that packs its pictures itself."""
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[:, :, :3]  # type: ignore[attr-defined]
 
 
 def drawable(text: str) -> str:

@@ -121,7 +121,7 @@ def _edge(facts: PairFacts, nodes: Mapping[str, _Node]) -> str:
     dashes = ' stroke-dasharray="7 4"' if is_dashed else ""
     lost = "" if facts.reach else " lost"
     title = (
-        f"{pair.first} ~ {pair.second}: weight {pair.weight:g}, bound {pair.bound}, negatives {facts.negatives}, "
+        f"{pair.first} ~ {pair.second}: weight {pair.weight:g}, bound {pair.bound.name}, negatives {facts.negatives}, "
         f"reached by {facts.reach:.0%}"
     )
     path = f"M{x1:g} {y1:g} C{bends[0][0]:g} {bends[0][1]:g} {bends[1][0]:g} {bends[1][1]:g} {x2:g} {y2:g}"

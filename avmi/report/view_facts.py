@@ -53,7 +53,7 @@ class PairFacts:
         return {
             "views": [self.pair.first, self.pair.second],
             "weight": self.pair.weight,
-            "bound": self.pair.bound,
+            "bound": self.pair.bound.name,
             "negatives": self.negatives,
             "places": self.pair.places,
             "reach": round(self.reach, 4),

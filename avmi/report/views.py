@@ -117,7 +117,7 @@ def _pairs(report: ViewsReport) -> list[Block]:
     rows: list[list[Cell]] = [
         [
             f"{facts.pair.first} ~ {facts.pair.second}",
-            facts.pair.bound,
+            facts.pair.bound.name,
             f"{facts.pair.weight:g}",
             facts.negatives,
             facts.pair.places if {facts.pair.first, facts.pair.second} & taps.keys() else "–",

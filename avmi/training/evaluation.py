@@ -1,4 +1,4 @@
-"""Held-out clips, kept in memory, and encoders → bounds per pair and retrieval, in the training loop."""
+"""Held-out clips, kept in memory, and encoders → bounds per pair, how embeddings lie, and retrieval, in the loop."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,10 +8,13 @@ from torch import Tensor
 
 from avmi.data import Batch
 from avmi.distributed import gather_objects
+from avmi.errors import InputError
 from avmi.joined import Joined
 from avmi.metrics import label_codes, retrieval, retrieval_summary, same_label_at_1
 from avmi.models.encoders import Encoders
 from avmi.objective import Objective
+from avmi.training.embedding_scalars import scalars_of_embeddings
+from avmi.training.log import scalars_of_terms
 from avmi.views.graph import ViewGraph
 
 
@@ -44,38 +47,49 @@ def embed_held_out(
 ) -> Embedded:
     """Embed every process's share of the held-out clips and give all of them to every process."""
     encoders.eval()
-    mine: list[_Share] = []
-    for batch in held_out.batches:
-        embeddings = encoders(batch.to(device).views)
-        vectors = {n: (batch.rows[graph.signal_of(n)], e.float().cpu()) for n, e in embeddings.items()}
-        labels = [spec.video.label for spec in batch.specs]
-        mine.append(_Share(vectors, batch.videos, batch.seconds, labels))
+    mine = [_embedded(encoders, batch, graph=graph, device=device) for batch in held_out.batches]
     encoders.train()
     return _laid_out([share for shares in gather_objects(mine) for share in shares], graph.views)
+
+
+@torch.inference_mode()
+def embed_batches(
+    encoders: Encoders, batches: Iterable[Batch], *, graph: ViewGraph, device: torch.device
+) -> Embedded:
+    """Embed batches one after the other in this process, with encoders as they are; empty ones are passed over.
+
+    Raises `InputError` when no batch has a clip.
+    """
+    shares = [_embedded(encoders, batch, graph=graph, device=device) for batch in batches if batch.specs]
+    if not shares:
+        raise InputError("no clip could be embedded: the videos are too short or unreadable")
+    return _laid_out(shares, graph.views)
 
 
 def evaluate(embedded: Embedded, objective: Objective) -> dict[str, float]:
     """Bound the MI of every pair on held-out clips, and retrieve across the first cross-modal pair.
 
     `bound_nats` is the weighted mean over the terms that have clips: the number by which the best checkpoint is
-    chosen.
+    chosen. The terms have the names of training, and there is how the embeddings lie (`embedding_scalars`).
     """
     scalars: dict[str, float] = {}
     total = weights = 0.0
+    objective.eval()  # running means of bounds are training's
     with torch.inference_mode():
         terms = objective.terms(embedded.joined.to(objective.log_temperature.device))
+    objective.train()
     for name, term in terms.items():
         if not int(term.clips):
             continue
-        scalars[f"bound_nats/{name}"] = float(term.bound_nats)
-        scalars[f"ceiling_nats/{name}"] = float(term.ceiling_nats)
+        scalars |= scalars_of_terms({name: term})
         total += objective.weights[name] * float(term.bound_nats)
         weights += objective.weights[name]
     scalars["bound_nats"] = total / weights if weights else 0.0
     retrieved = objective.graph.retrieval_views
     if retrieved is not None:
         scalars |= _retrieval(embedded, image=retrieved[0], audio=retrieved[1])
-    return scalars
+    joined = embedded.joined
+    return scalars | scalars_of_embeddings(joined.embeddings, joined.present, pairs=objective.graph.pairs)
 
 
 def _retrieval(embedded: Embedded, *, image: str, audio: str) -> dict[str, float]:
@@ -104,6 +118,12 @@ class _Share:
     videos: Tensor
     seconds: Tensor
     labels: list[str]
+
+
+def _embedded(encoders: Encoders, batch: Batch, *, graph: ViewGraph, device: torch.device) -> _Share:
+    embeddings = encoders(batch.to(device).views)
+    vectors = {n: (batch.rows[graph.signal_of(n)], e.float().cpu()) for n, e in embeddings.items()}
+    return _Share(vectors, batch.videos, batch.seconds, [spec.video.label for spec in batch.specs])
 
 
 def _laid_out(shares: list[_Share], views: Iterable[str]) -> Embedded:

@@ -1,27 +1,39 @@
 """Encoders, objective and batches → trained encoders in a run folder: the loop of pretraining."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from accelerate import Accelerator
-from torch import nn
+from jaxtyping import UInt8
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from avmi.config.schema import PretrainConfig
 from avmi.corpus.manifest import Manifest
-from avmi.data import Batch
+from avmi.data import Batch, stable_seed
 from avmi.errors import TrainingError
+from avmi.mi.posterior import Posterior
+from avmi.mi.view_matrix import ViewMatrix
+from avmi.models.training_pass import Encoded
 from avmi.objective import Loss, Objective
 from avmi.training.clock import StepClock
-from avmi.training.evaluation import HeldOut, embed_held_out, evaluate
+from avmi.training.collapse import CollapseWatch
+from avmi.training.embedding_scalars import scalars_of_batch
+from avmi.training.evaluation import Embedded, HeldOut, embed_held_out, evaluate
 from avmi.training.log import RunLog, scalars_of
 from avmi.training.run_folder import Trained, best_metrics, save
+from avmi.training.saturated import SaturatedTerms
 from avmi.training.skipped import SkippedTerms
+from avmi.training.view_matrix import view_matrix
 from avmi.views.graph import ViewGraph
 
 log = logging.getLogger(__name__)
+
+DrawMatrix = Callable[[ViewMatrix], UInt8[np.ndarray, "height width 3"]]
 
 
 @dataclass(frozen=True)
@@ -31,12 +43,13 @@ class Pretraining:
     config: PretrainConfig
     graph: ViewGraph
     accelerator: Accelerator
-    encoders: nn.Module  # as accelerate wraps them
+    encoders: nn.Module  # the pass of training over them, as accelerate wraps it
     objective: nn.Module
     trained: Trained  # the same parts, unwrapped, and the optimizer
     batches: Iterator[Batch]
     held_out: HeldOut | None  # None when no process has held-out clips
     train: Manifest
+    draw_matrix: DrawMatrix  # shows the bounds between all views in TensorBoard
 
 
 def pretrain_steps(parts: Pretraining, *, first_step: int) -> dict[str, float]:
@@ -47,6 +60,7 @@ def pretrain_steps(parts: Pretraining, *, first_step: int) -> dict[str, float]:
     steps, every = parts.config.optimizer.steps, parts.config.logging
     is_main = parts.accelerator.is_main_process
     clock, skipped = StepClock(), SkippedTerms()
+    saturated, collapse = SaturatedTerms(), CollapseWatch()
     valid, step = dict[str, float](), first_step
     before: tuple[int, Loss, list[Batch]] | None = None
     run_log = RunLog(parts.config.run, first_step=first_step) if is_main else nullcontext()
@@ -54,7 +68,7 @@ def pretrain_steps(parts: Pretraining, *, first_step: int) -> dict[str, float]:
     with run_log as record, bar:
         while step < steps:
             # Every rank: wait for the data, then forward, backward and update; one optimizer step.
-            loss, batches = _optimizer_step(parts, clock, skipped)
+            loss, batches, embeddings = _optimizer_step(parts, clock, skipped, step=step)
             step += 1
             clock.rejected_videos += _name_rejects(batches)
 
@@ -67,16 +81,22 @@ def pretrain_steps(parts: Pretraining, *, first_step: int) -> dict[str, float]:
             # Main rank, every few steps: scalars to TensorBoard and metrics.jsonl.
             if record and (step % every.log_every_steps == 0 or step == steps):
                 scalars = scalars_of(loss) | clock.scalars() | skipped.scalars()
+                scalars |= scalars_of_batch(embeddings, batches[-1], parts.graph)
                 scalars["learning_rate"] = float(parts.trained.schedule.get_last_lr()[0])
                 record.write(step, scalars, kind="train")
+                saturated.check(step, scalars)
+                collapse.check(step, scalars, kind="train")
                 bar.set_postfix(loss=f"{scalars['loss']:.3f}", refresh=False)
 
             # Every rank embeds its share of the held-out clips, seldom; the main rank records it.
             if parts.held_out and (step % every.evaluate_every_steps == 0 or step == steps):
                 _require_finite(*before)
-                valid = _evaluate(parts, parts.held_out)
+                embedded, valid = _evaluate(parts, parts.held_out)
                 if record:
                     record.write(step, valid, kind="valid")
+                    matrix = view_matrix(embedded, valid, parts.graph)
+                    record.write_picture(step, "valid/bound_nats_between_views", parts.draw_matrix(matrix))
+                    collapse.check(step, valid, kind="valid")
 
             # Main rank, seldom and at the end: a checkpoint, of a step whose loss was checked.
             if step % every.checkpoint_every_steps == 0 or step == steps:
@@ -88,10 +108,17 @@ def pretrain_steps(parts: Pretraining, *, first_step: int) -> dict[str, float]:
     return valid
 
 
-def _optimizer_step(parts: Pretraining, clock: StepClock, skipped: SkippedTerms) -> tuple[Loss, list[Batch]]:
-    """Take `accumulation_steps` batches through forward and backward, then update once."""
+def _optimizer_step(
+    parts: Pretraining, clock: StepClock, skipped: SkippedTerms, *, step: int
+) -> tuple[Loss, list[Batch], dict[str, Tensor]]:
+    """Take `accumulation_steps` batches through forward and backward, then update once.
+
+    Gives the last batch's loss and embeddings, these without gradient, and all batches.
+    """
     accelerator, trained, settings = parts.accelerator, parts.trained, parts.config.optimizer
     batches: list[Batch] = []
+    # Dropout and draws of codes are functions of seed, step and rank, so that a resumed run repeats them.
+    torch.manual_seed(stable_seed(parts.config.seed, "step", step, accelerator.process_index))
     for _ in range(settings.accumulation_steps):
         with clock.waiting():
             batch = next(parts.batches)
@@ -99,9 +126,17 @@ def _optimizer_step(parts: Pretraining, clock: StepClock, skipped: SkippedTerms)
         clock.clips += len(batch.specs) * accelerator.num_processes
         batch = batch.to(accelerator.device)
         with accelerator.accumulate(parts.encoders, parts.objective):
-            embeddings = parts.encoders(batch.views)
+            encoded: Encoded = parts.encoders(batch.views)
+            if trained.density_optimizer is not None:
+                # Densities of private parts learn from this batch's codes first; they do not move the encoders.
+                _fit_densities(parts, encoded, batch, trained.density_optimizer)
             loss: Loss = parts.objective(
-                embeddings, rows=batch.rows, videos=batch.videos, seconds=batch.seconds
+                encoded.embeddings,
+                rows=batch.rows,
+                videos=batch.videos,
+                seconds=batch.seconds,
+                posteriors=encoded.posteriors,
+                progress=(step + 1) / settings.steps,
             )
             accelerator.backward(loss.total)
         skipped.add(loss)
@@ -111,14 +146,25 @@ def _optimizer_step(parts: Pretraining, clock: StepClock, skipped: SkippedTerms)
     trained.optimizer.zero_grad(set_to_none=True)
     trained.schedule.step()
     _objective(parts).keep_temperature_in_range()
-    return loss, batches
+    return loss, batches, {name: embedding.detach() for name, embedding in encoded.embeddings.items()}
 
 
-def _evaluate(parts: Pretraining, held_out: HeldOut) -> dict[str, float]:
+def _fit_densities(
+    parts: Pretraining, encoded: Encoded, batch: Batch, optimizer: torch.optim.Optimizer
+) -> None:
+    objective = _objective(parts)
+    assert objective.codes is not None
+    assert objective.codes.private is not None
+    detached = {n: Posterior(*(part.detach() for part in p)) for n, p in encoded.posteriors.items()}
+    codes = objective.join_codes(detached, rows=batch.rows, videos=batch.videos)
+    objective.codes.private.fit(codes, optimizer)
+
+
+def _evaluate(parts: Pretraining, held_out: HeldOut) -> tuple[Embedded, dict[str, float]]:
     embedded = embed_held_out(
         parts.trained.encoders, held_out, graph=parts.graph, device=parts.accelerator.device
     )
-    return evaluate(embedded, _objective(parts))
+    return embedded, evaluate(embedded, _objective(parts))
 
 
 def _objective(parts: Pretraining) -> Objective:

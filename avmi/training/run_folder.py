@@ -29,7 +29,7 @@ from avmi.models.encoders import Encoders
 log = logging.getLogger(__name__)
 
 STATE_FILE = "training_state.pt"  # optimizer, schedule and step; only resuming reads it
-OBJECTIVE_FILE = "objective.safetensors"  # the temperature; a classifier's head
+OBJECTIVE_FILE = "objective.safetensors"  # temperatures and what bounds learn; a classifier's head
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class Trained:
     objective: nn.Module  # what turns embeddings or features into a loss, with its parameters
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LambdaLR
+    density_optimizer: torch.optim.Optimizer | None = (
+        None  # of the densities that private parts are told apart by
+    )
 
 
 def claim(run: Path, config: PretrainConfig | FinetuneConfig, *, resume: bool) -> None:
@@ -88,6 +91,8 @@ def save(
         "schedule": trained.schedule.state_dict(),
         "step": step,
     }
+    if trained.density_optimizer is not None:
+        state["density_optimizer"] = trained.density_optimizer.state_dict()
 
     def write_state(temporary: Path) -> None:
         torch.save(state, temporary / STATE_FILE)
@@ -139,12 +144,17 @@ def _restore_from(folder: Path, trained: Trained) -> int:
     try:  # all of it is read before any of it is used
         state = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
         step, optimizer, schedule = int(state["step"]), state["optimizer"], state["schedule"]
+        densities: dict[str, Any] = (
+            state["density_optimizer"] if trained.density_optimizer is not None else {}
+        )
     except Exception as error:  # whatever the reader stumbles over
         raise CheckpointError(f"{folder / STATE_FILE} is missing or damaged") from error
     load_tensors(trained.objective, folder / OBJECTIVE_FILE)
     load_tensors(trained.encoders, weights)
     trained.optimizer.load_state_dict(optimizer)
     trained.schedule.load_state_dict(schedule)
+    if trained.density_optimizer is not None:
+        trained.density_optimizer.load_state_dict(densities)
     return step
 
 

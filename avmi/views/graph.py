@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from avmi.config.bound_checks import check_bounds
+from avmi.config.bounds import INFO_NCE, PairBound
 from avmi.config.checks import check_graph
-from avmi.config.pair_settings import OTHER_VIDEOS, BoundName, NegativePool, PlaceScoring
+from avmi.config.pair_settings import OTHER_VIDEOS, NegativePool, PlaceScoring
 from avmi.config.pairs import Pairs, expand_pairs, modality
 from avmi.config.parts import Encoders, Temperature
 from avmi.config.schema import PretrainConfig
@@ -21,7 +23,7 @@ class Pair:
     first: str
     second: str
     weight: float
-    bound: BoundName
+    bound: PairBound
     negatives: tuple[NegativePool, ...]
     places: PlaceScoring
     temperature: Temperature | None  # None shares the temperature of the graph
@@ -60,6 +62,11 @@ class ViewGraph:
     def features(self) -> dict[str, FeatureView]:
         """Views that are tapped inside an encoder."""
         return {n: view for n, view in self.views.items() if isinstance(view, FeatureView)}
+
+    @property
+    def paired_views(self) -> tuple[str, ...]:
+        """Views that are in a pair, each once."""
+        return tuple(dict.fromkeys(name for pair in self.pairs for name in (pair.first, pair.second)))
 
     @property
     def encoder_names(self) -> tuple[str, ...]:
@@ -127,7 +134,7 @@ def build_graph(
     views: Mapping[str, View],
     pairs: Pairs,
     *,
-    bound: BoundName = "info_nce",
+    bound: PairBound = INFO_NCE,
     negatives: tuple[NegativePool, ...] = (OTHER_VIDEOS,),
     places: PlaceScoring = "mean",
     encoders: Encoders | None = None,
@@ -138,6 +145,7 @@ def build_graph(
     layers of feature views unchecked. Raises `ConfigError` with every mistake, one a line.
     """
     mistakes = check_graph(views, pairs, encoders=encoders)
+    mistakes += check_bounds(views, pairs, bound=bound, places=places)
     if mistakes:
         raise ConfigError("\n".join(mistake.line for mistake in mistakes))
     return ViewGraph(

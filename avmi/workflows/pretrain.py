@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,23 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
 from avmi.checkpoint import find_checkpoint, read_meta, step_folders
+from avmi.code_terms import CodeTerms
 from avmi.config.schema import PretrainConfig
 from avmi.corpus.manifest import Manifest, read_manifest
 from avmi.data import FixedClips, fixed_loader, share_cores, stable_seed
 from avmi.distributed import gather_objects
 from avmi.errors import CorpusError
 from avmi.models.encoders import Encoders, LogMelStatistics
+from avmi.models.training_pass import TrainingPass
 from avmi.objective import Objective
+from avmi.report.mi_matrix import matrix_pixels
 from avmi.training.evaluation import HeldOut
 from avmi.training.feed import Feed
+from avmi.training.log import read_metrics
 from avmi.training.loop import Pretraining, pretrain_steps
 from avmi.training.optimizer import build_optimizer, build_schedule, mixed_precision
 from avmi.training.run_folder import Trained, claim, restore
+from avmi.training.saturated import remedies, terms_as_text
 from avmi.training.statistics import measure_log_mel
 from avmi.views.graph import ViewGraph, graph_of
 from avmi.views.reach import check_reach, cut_pairs, every_clip_has_every_view
@@ -31,6 +36,8 @@ from avmi.views.shapes import most_scores, view_shapes
 
 log = logging.getLogger(__name__)
 
+# Of an evaluation these are printed, and a line for each term; the rest is in metrics.jsonl.
+RETRIEVED = ("image_to_audio/", "audio_to_image/", "same_label@1")
 MOST_TERMS = 12  # lines of terms that a result prints; they fit a screen
 # Scores of one pair beyond this are warned of: 1 GiB in float32, of which the gradient keeps several copies.
 MANY_SCORES = 2**28
@@ -45,6 +52,8 @@ class PretrainResult:
     seconds: float
     checkpoint: Path
     valid: Mapping[str, Any]
+    # Terms that their ceilings held down when training ended, and what would raise them.
+    saturated: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Give plain values."""
@@ -54,25 +63,22 @@ class PretrainResult:
             "seconds": round(self.seconds, 1),
             "checkpoint": str(self.checkpoint),
             "valid": dict(self.valid),
+            "saturated": dict(self.saturated),
         }
 
     def as_text(self) -> str:
         """Say it in a few lines."""
         lines = [f"{self.steps} steps in {self.seconds:.0f} s; best checkpoint: {self.checkpoint}"]
-        bounds = {
-            n.removeprefix("bound_nats/"): v for n, v in self.valid.items() if n.startswith("bound_nats/")
-        }
-        ceilings = {f"ceiling_nats/{name}" for name in bounds}
-        of_terms = ceilings | {f"bound_nats/{name}" for name in bounds}
         lines += [
-            f"  valid {name}: {value:.3f}" for name, value in self.valid.items() if name not in of_terms
+            f"  valid {name}: {value:.3f}"
+            for name, value in self.valid.items()
+            if name.startswith(RETRIEVED) or name == "bound_nats"
         ]
-        lines += [
-            f"  valid {name}: {bound:.3f} nats of at most {self.valid[f'ceiling_nats/{name}']:.3f}"
-            for name, bound in list(bounds.items())[:MOST_TERMS]
-        ]
-        if len(bounds) > MOST_TERMS:
-            lines.append(f"  and {len(bounds) - MOST_TERMS} more in {self.run / 'metrics.jsonl'}")
+        terms = terms_as_text(self.valid)
+        lines += [f"  valid {line}" for line in terms[:MOST_TERMS]]
+        if len(terms) > MOST_TERMS:
+            lines.append(f"  and {len(terms) - MOST_TERMS} more in {self.run / 'metrics.jsonl'}")
+        lines += [f"  in training {name} is saturated: {remedy}" for name, remedy in self.saturated.items()]
         return "\n".join(lines)
 
 
@@ -104,6 +110,7 @@ def pretrain(config: PretrainConfig, *, resume: bool = False) -> PretrainResult:
         seconds=time.perf_counter() - start,
         checkpoint=best,
         valid=read_meta(best)["metrics"],
+        saturated=_saturated(config.run),
     )
 
 
@@ -126,7 +133,7 @@ def _run(config: PretrainConfig, graph: ViewGraph, *, manifest: Manifest, accele
             config=config,
             graph=graph,
             accelerator=accelerator,
-            encoders=accelerator.prepare(trained.encoders),
+            encoders=accelerator.prepare(TrainingPass(trained.encoders)),
             objective=accelerator.prepare(trained.objective) if learned else trained.objective,
             trained=trained,
             batches=iter(
@@ -134,9 +141,17 @@ def _run(config: PretrainConfig, graph: ViewGraph, *, manifest: Manifest, accele
             ),
             held_out=held_out if has_held_out else None,
             train=manifest.split("train"),
+            draw_matrix=matrix_pixels,
         ),
         first_step=first_step,
     )
+
+
+def _saturated(run: Path) -> Mapping[str, str]:
+    """Name the terms that were saturated when training ended."""
+    path = run / "metrics.jsonl"
+    records = read_metrics(path) if path.is_file() else []
+    return remedies(next((r for r in reversed(records) if r["kind"] == "train"), {}))
 
 
 def _accelerator(config: PretrainConfig, graph: ViewGraph) -> Accelerator:
@@ -160,7 +175,14 @@ def _build(
     torch.manual_seed(config.seed)
     encoders = Encoders(config.views, config.encoders, log_mel=statistics)
     grids = encoders.grids(view_shapes(graph.signals, image=config.image, log_mel=config.log_mel))
-    objective = Objective(graph, temperature=config.temperature, grids=grids)
+    head = config.encoders.head
+    objective = Objective(
+        graph,
+        temperature=config.temperature,
+        grids=grids,
+        embedding_dim=head.embedding_dim,
+        codes=_code_terms(config, graph),
+    )
     _warn_of_many_scores(graph, grids, clips=config.data.batch_clips * accelerator.num_processes)
     # Processes exchange statistics in every pass: one whose batch lacks a view would make the others wait for ever.
     whole = every_clip_has_every_view(graph)
@@ -168,7 +190,25 @@ def _build(
         encoders = torch.nn.SyncBatchNorm.convert_sync_batchnorm(encoders)
     encoders, objective = encoders.to(accelerator.device), objective.to(accelerator.device)
     optimizer = accelerator.prepare(build_optimizer([encoders, objective], config.optimizer))
-    return Trained(encoders, objective, optimizer, build_schedule(optimizer, config.optimizer))
+    private = objective.codes.private if objective.codes else None
+    density_optimizer = private.optimizer() if private else None
+    return Trained(
+        encoders, objective, optimizer, build_schedule(optimizer, config.optimizer), density_optimizer
+    )
+
+
+def _code_terms(config: PretrainConfig, graph: ViewGraph) -> CodeTerms | None:
+    """Build what the loss says of codes beside the pairs; None when the configuration asks for nothing."""
+    head = config.encoders.head
+    if config.bottleneck is None and not head.private_dim:
+        return None
+    return CodeTerms(
+        head,
+        bottleneck=config.bottleneck,
+        private=config.private,
+        views=graph.paired_views,
+        pairs=tuple(dict.fromkeys((pair.first, pair.second) for pair in graph.pairs)),
+    )
 
 
 def _warn_of_many_scores(graph: ViewGraph, grids: Mapping[str, tuple[int, ...]], *, clips: int) -> None:

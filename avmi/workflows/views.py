@@ -63,7 +63,7 @@ class ViewsResult:
             for v in self.views
         ]
         pairs = [
-            (p.pair.name, p.pair.bound, f"{p.pair.weight:g}", f"{p.reach:.0%}", p.negatives)
+            (p.pair.name, p.pair.bound.name, f"{p.pair.weight:g}", f"{p.reach:.0%}", p.negatives)
             for p in self.pairs
         ]
         lines = [

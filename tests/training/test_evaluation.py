@@ -19,6 +19,7 @@ from avmi.mi.bounds import info_nce
 from avmi.models.encoders import Encoders, LogMelStatistics
 from avmi.objective import Objective
 from avmi.training.evaluation import Embedded, HeldOut, embed_held_out, evaluate
+from avmi.training.log import COLUMNS
 from avmi.views.graph import ViewGraph, graph_of
 
 VIEWS: dict[str, Any] = {
@@ -30,6 +31,7 @@ VIEWS: dict[str, Any] = {
     "late_mid": {"kind": "feature", "of": "late", "layer": "stage4"},
 }
 CPU = torch.device("cpu")
+OF_VIEWS = ("uniformity", "effective_rank", "embedding_deviation")
 
 
 @pytest.fixture
@@ -173,7 +175,9 @@ def test_a_pair_that_no_held_out_clip_has_is_neither_named_nor_counted(
     assert not [name for name in scalars if "late" in name]
     assert scalars["bound_nats"] == scalars["bound_nats/image~sound"]
     empty = embedded_of(unit(6, 4, seed=0), unit(6, 4, seed=1), labels="aabbcc", late=nowhere, image=nowhere)
-    assert evaluate(empty, objective_of(tiny_config, tmp_path, pairs)) == {"bound_nats": 0.0}
+    without = evaluate(empty, objective_of(tiny_config, tmp_path, pairs))
+    assert without.pop("bound_nats") == 0.0
+    assert set(without) == {f"{kind}/sound" for kind in OF_VIEWS} | {"uniform_deviation"}
 
 
 def test_retrieval_is_that_of_the_clips_that_have_both_views(tiny_config: Any, tmp_path: Path) -> None:
@@ -198,4 +202,6 @@ def test_a_graph_of_one_side_is_bounded_and_retrieves_nothing(tiny_config: Any, 
     config = tiny_config(tmp_path, tmp_path / "run", views=views, pairs="all")
     objective = Objective(graph_of(config), temperature=Temperature())
     scalars = evaluate(embedded_of(unit(4, 3, seed=0), unit(4, 3, seed=1), labels="abcd"), objective)
-    assert set(scalars) == {"bound_nats", "bound_nats/sound~late", "ceiling_nats/sound~late"}
+    of_pair = {f"{kind}/sound~late" for kind in (*COLUMNS, "cosine_ceiling_nats", "saturated", "alignment")}
+    of_views = {f"{kind}/{view}" for kind in OF_VIEWS for view in ("image", "sound", "late")}
+    assert set(scalars) == {"bound_nats", "uniform_deviation"} | of_pair | of_views

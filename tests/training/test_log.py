@@ -4,12 +4,14 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from avmi.config.bounds import BoundName
 from avmi.objective import Loss, PairTerm
-from avmi.training.log import RunLog, read_metrics, scalars_of
+from avmi.training.log import RunLog, read_metrics, scalars_of, scalars_of_terms
 
 
 def write(run: Path, *steps: int, first_step: int = 0, loss: float = 1.0) -> None:
@@ -75,6 +77,7 @@ def test_the_loss_and_every_term_of_every_pair_are_scalars() -> None:
             bound_nats=torch.tensor(value),
             ceiling_nats=torch.tensor(math.log(k)),
             k_effective=torch.tensor(k),
+            standard_error_nats=torch.tensor(0.125),
             clips=torch.tensor(6),
             temperature=torch.tensor(temperature),
             kind="lower",
@@ -96,4 +99,44 @@ def test_the_loss_and_every_term_of_every_pair_are_scalars() -> None:
     assert scalars["cosine_ceiling_nats/image~far"] == pytest.approx(sharper)
     assert scalars["temperature/image~far"] == 0.125
     assert all(isinstance(value, float) for value in scalars.values())
-    assert len(scalars) == 2 + 2 * 7
+    assert scalars["standard_error_nats/image~sound"] == 0.125
+    assert scalars["saturated/image~sound"] == 0.0
+    assert len(scalars) == 2 + 2 * 9
+
+
+def test_a_saturated_term_is_a_one_and_what_is_infinite_is_no_scalar() -> None:
+    def term(value: float, ceiling: float, error: float, bound: BoundName = "info_nce") -> PairTerm:
+        return PairTerm(
+            loss=torch.tensor(1.0),
+            bound_nats=torch.tensor(value),
+            ceiling_nats=torch.tensor(ceiling),
+            k_effective=torch.tensor(32.0),
+            standard_error_nats=torch.tensor(error),
+            clips=torch.tensor(32),
+            temperature=torch.tensor(0.07),
+            kind="lower",
+            bound=bound,
+        )
+
+    near, free, lone = "near~a", "free~a", "lone~a"
+    scalars = scalars_of_terms(
+        {
+            near: term(math.log(32) - 0.3, math.log(32), 0.01),
+            free: term(9.0, math.inf, 0.01, "nwj"),
+            lone: term(math.log(32), math.log(32), math.nan),
+        }
+    )
+    assert [scalars[f"saturated/{name}"] for name in (near, free, lone)] == [1.0, 0.0, 0.0]
+    assert not {"ceiling_nats/free~a", "cosine_ceiling_nats/free~a", "standard_error_nats/lone~a"} & set(
+        scalars
+    )
+    assert all(math.isfinite(value) for value in scalars.values())
+
+
+def test_a_picture_stands_on_the_board_at_its_step(tmp_path: Path) -> None:
+    with RunLog(tmp_path, first_step=0) as log:
+        log.write_picture(3, "valid/matrix", np.zeros((5, 7, 3), np.uint8))
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    (event,) = events.Images("valid/matrix")
+    assert (event.step, event.height, event.width) == (3, 5, 7)

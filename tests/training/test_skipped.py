@@ -12,7 +12,7 @@ from avmi.training.skipped import SkippedTerms
 def loss(**clips: int) -> Loss:
     zero = torch.tensor(0.0)
     terms = {
-        name: PairTerm(zero, zero, zero, torch.tensor(1.0), torch.tensor(count), zero, "lower")
+        name: PairTerm(zero, zero, zero, torch.tensor(1.0), zero, torch.tensor(count), zero, "lower")
         for name, count in clips.items()
     }
     return Loss(zero, terms, zero)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avmi.config.bounds import INFO_NCE
 from avmi.config.pair_settings import OTHER_VIDEOS, NegativePool, PairSettings
 from avmi.config.parts import Backbone, Encoders, Temperature
 from avmi.config.views import AudioView, FeatureView, FrameView, View
@@ -82,20 +83,20 @@ def test_a_listed_pair_keeps_its_own_settings_and_takes_the_others_from_the_top(
     top = (OTHER_VIDEOS, MOMENTS)
     found = graph(listed, views, negatives=top, places="attention")
     assert found.pairs == (
-        Pair("sound_0", "image", 0.25, "info_nce", (MOMENTS,), "attention", own),
-        Pair("image_mid", "motion", 1.0, "info_nce", top, "attention", None),
-        Pair("image_mid", "sound_0", 1.0, "info_nce", top, "max", None),
-        Pair("image", "motion", 1.0, "info_nce", top, "attention", None),
+        Pair("sound_0", "image", 0.25, INFO_NCE, (MOMENTS,), "attention", own),
+        Pair("image_mid", "motion", 1.0, INFO_NCE, top, "attention", None),
+        Pair("image_mid", "sound_0", 1.0, INFO_NCE, top, "max", None),
+        Pair("image", "motion", 1.0, INFO_NCE, top, "attention", None),
     )
     assert found.pairs[0].name == "sound_0~image"
     assert found.retrieval_views == ("image", "sound_0")
 
 
 def test_every_pool_is_a_term_and_their_weights_sum_up_to_that_of_the_pair() -> None:
-    pair = Pair("image", "sound_0", 0.6, "info_nce", (OTHER_VIDEOS, MOMENTS), "mean", None)
+    pair = Pair("image", "sound_0", 0.6, INFO_NCE, (OTHER_VIDEOS, MOMENTS), "mean", None)
     assert pair.terms == {"image~sound_0": OTHER_VIDEOS, "image~sound_0@same_video": MOMENTS}
     assert [pair.weight_of(pool) for pool in pair.negatives] == pytest.approx([0.15, 0.45])
-    alone = Pair("image", "sound_0", 0.6, "info_nce", (MOMENTS,), "mean", None)
+    alone = Pair("image", "sound_0", 0.6, INFO_NCE, (MOMENTS,), "mean", None)
     assert list(alone.terms) == ["image~sound_0@same_video"]
     assert alone.weight_of(MOMENTS) == pytest.approx(0.6)
 

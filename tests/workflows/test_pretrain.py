@@ -87,11 +87,11 @@ def test_a_run_stopped_between_checkpoints_resumes_bit_for_bit(
 
     take_step, taken = loop._optimizer_step, []
 
-    def stopping(*arguments):
+    def stopping(*arguments, **settings):
         if len(taken) == 5:
             raise KeyboardInterrupt
         taken.append(1)
-        return take_step(*arguments)
+        return take_step(*arguments, **settings)
 
     monkeypatch.setattr(loop, "_optimizer_step", stopping)
     config = tiny_config(tiny_corpus, broken, **settings)

@@ -110,11 +110,11 @@ def test_a_run_of_every_kind_of_view_resumes_bit_for_bit(
 
     take_step, taken = loop._optimizer_step, []
 
-    def stopping(*arguments: Any) -> Any:
+    def stopping(*arguments: Any, **settings: Any) -> Any:
         if len(taken) == 2:
             raise KeyboardInterrupt
         taken.append(1)
-        return take_step(*arguments)
+        return take_step(*arguments, **settings)
 
     monkeypatch.setattr(loop, "_optimizer_step", stopping)
     config = everything(tiny_config, tiny_corpus, tmp_path / "broken")
