@@ -119,8 +119,13 @@ def main() -> None:
     parser.add_argument("--betas", default="0.03")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--gradients", action="store_true", help="only print the gradients of untamed bounds")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    if given.gradients:
+        for seed in range(given.first_seed, given.first_seed + given.seeds):
+            print(json.dumps({"seed": seed, **gradients_at_once(seed)}), flush=True)
+        return
     results = [Result(**r) for r in json.loads(given.out.read_text())] if given.out.is_file() else []
     done = {(r.method, r.beta, r.seed) for r in results}
     for beta in map(float, given.betas.split(",")):
@@ -136,12 +141,37 @@ def main() -> None:
 
 def trained(name: str, *, beta: float, seed: int) -> Result:
     """Train two encoders by InfoNCE minus β times the upper bound, and measure them."""
-    method, begun = METHODS[name], time.process_time()
+    begun = time.process_time()
+    problem = TwoViews(seed)
+    parts, largest, finite = _train(METHODS[name], problem, beta=beta, seed=seed)
+    gain_nats, upper_nats = _held_out(parts, problem, seed) if finite else (math.nan, math.nan)
+    seconds = round(time.process_time() - begun, 1)
+    return Result(name, beta, seed, finite, gain_nats, upper_nats, largest, seconds)
+
+
+def gradients_at_once(seed: int) -> dict[str, float]:
+    """Train without a bound, then give the norm of each upper bound's gradient, β = 1, on one more batch."""
+    problem = TwoViews(seed)
+    parts, _, _ = _train(METHODS["no bound"], problem, beta=0.0, seed=seed)
+    views = problem.batch(BATCH_ROWS, torch.Generator().manual_seed(5000 + seed))
+    norms = {}
+    for name, method in METHODS.items():
+        if method.upper != "none" and method.clamp:
+            torch.manual_seed(seed)
+            parts["marginals"] = _parts(method)["marginals"]  # as they start
+            parts.zero_grad()
+            _bounds(parts, views, method)[1].backward()
+            norms[name] = float(nn.utils.clip_grad_norm_(parts["encoders"].parameters(), math.inf))
+    return norms
+
+
+def _train(method: Method, problem: TwoViews, *, beta: float, seed: int) -> tuple[nn.ModuleDict, float, bool]:
+    """Give what was trained, the largest gradient norm at full β, and whether all gradients were finite."""
     torch.manual_seed(seed)
-    problem, generator = TwoViews(seed), torch.Generator().manual_seed(1000 + seed)
+    generator = torch.Generator().manual_seed(1000 + seed)
     parts = _parts(method)
     optimizer = torch.optim.Adam(parts.parameters(), lr=LEARNING_RATE)
-    largest, finite = 0.0, True
+    largest = 0.0
     for step in range(STEPS):
         weight = beta * _share_of_beta(method, step)
         gain, upper = _bounds(parts, problem.batch(BATCH_ROWS, generator), method)
@@ -149,14 +179,11 @@ def trained(name: str, *, beta: float, seed: int) -> Result:
         (weight * upper - gain).backward()
         norm = float(nn.utils.clip_grad_norm_(parts.parameters(), GRADIENT_NORM if method.clip else math.inf))
         if not math.isfinite(norm):
-            finite = False
-            break
+            return parts, largest, False
         if weight == beta:
             largest = max(largest, norm)
         optimizer.step()
-    gain_nats, upper_nats = _held_out(parts, problem, seed) if finite else (math.nan, math.nan)
-    seconds = round(time.process_time() - begun, 1)
-    return Result(name, beta, seed, finite, gain_nats, upper_nats, largest, seconds)
+    return parts, largest, True
 
 
 def _parts(method: Method) -> nn.ModuleDict:

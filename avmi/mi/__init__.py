@@ -7,8 +7,18 @@ from avmi.mi.critics import BilinearCritic, ConcatenatedCritic, SeparableCritic
 from avmi.mi.diagnostics import alignment, effective_rank, embedding_deviation, uniformity
 from avmi.mi.estimate_of_labels import estimate_labels
 from avmi.mi.estimate_of_samples import Estimate, estimate
+from avmi.mi.marginals import GaussianMixture, StandardNormal
 from avmi.mi.multi_positive import multi_positive_info_nce
 from avmi.mi.places import clip_scores, place_map, place_scores
+from avmi.mi.posterior import (
+    Marginal,
+    Posterior,
+    clamp_log_sigma,
+    defensive,
+    log_densities,
+    posterior_nce,
+    rate,
+)
 from avmi.mi.stream import StreamEstimator
 from avmi.mi.variational import (
     donsker_varadhan,
@@ -25,13 +35,19 @@ __all__ = [
     "Bound",
     "ConcatenatedCritic",
     "Estimate",
+    "GaussianMixture",
+    "Marginal",
+    "Posterior",
     "SeparableCritic",
+    "StandardNormal",
     "StreamEstimator",
     "alignment",
     "barber_agakov",
+    "clamp_log_sigma",
     "clip_scores",
     "club",
     "cosine_ceiling_nats",
+    "defensive",
     "donsker_varadhan",
     "effective_rank",
     "embedding_deviation",
@@ -42,10 +58,13 @@ __all__ = [
     "jensen_shannon",
     "leave_one_out_lower",
     "leave_one_out_upper",
+    "log_densities",
     "multi_positive_info_nce",
     "nwj",
     "place_map",
     "place_scores",
+    "posterior_nce",
+    "rate",
     "smile",
     "tractable_nce",
     "tuba",

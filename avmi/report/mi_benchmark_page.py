@@ -60,11 +60,11 @@ _LIMITS = """### What limits it
 
 - The held-out rows: log density ratios deviate by about one nat a row, so that 1,000 rows leave 0.02 to 0.04 nats. That
   is most of the error on the 1v1 and sparse tasks; the interval that `avmi mi estimate` prints says it.
-- Sharp edges: the density of additive uniform noise jumps, and a smooth network reads 0.03 to 0.06 nats too little.
+- Sharp edges: the density of additive uniform noise jumps, and a smooth network reads 0.07 to 0.11 nats too little.
 - Directions: one pair among 25 × 25 dimensions, found in 2,000 rows, loses about (p + q)/2n nats and more where the pair
   is strong.
-- The spiral turns a plane that holds one correlated and one uncorrelated dimension; to first order the modulated pairs
-  undo it.
+- The spiral turns planes by an angle that varies by 0.28 radians; the modulated pairs undo it to first order only, and
+  their 51 features a side make directions noisier: about 0.09 nats too little.
 - Families: Gaussians, elliptical scales and low-dimensional maps are what the candidates are made for. Dependence in
   many dimensions that is none of these needs more rows, for this estimator as for others.
 

@@ -41,8 +41,8 @@ class CollapseWatch:
                 self._named.add(name)
                 log.warning(
                     "view %s has collapsed at step %d: effective rank %.2f of its embeddings, below %g, and deviation "
-                    "%.2g, %.1f %% of a uniform code's, below %g %%: lower optimizer.learning_rate or raise "
-                    "optimizer.warmup_fraction, and look with `avmi views` whether its clips differ at all",
+                    "%.2g, %.1f %% of a uniform code's, below %g %%: lower optimizer.learning_rate, raise "
+                    "optimizer.warmup_fraction or data.batch_clips, and look with `avmi views` whether its clips differ at all",
                     name,
                     step,
                     rank,

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from avmi.config.mistakes import listed
 from avmi.config.views import AudioView, FrameView
 from avmi.corpus.lag_plan import LagPlan, Moments, lags_in_steps, plan_lags
 from avmi.corpus.manifest import Manifest, read_manifest
@@ -143,10 +145,15 @@ def mi_lag(
             )
         )
     ]
+    if len(plans) < 2:
+        raise CorpusError(_too_short(corpus, split, lags, step_seconds, moments))
     missing: list[str] = []
     files = list(_files(model, manifest, plans, views=chosen, workers=workers, missing=missing))
     if len(files) < 2:
-        raise CorpusError(_too_short(corpus, split, lags, step_seconds, moments))
+        raise CorpusError(
+            f"{corpus}: fewer than two videos of the {split} split can be read ({len(missing)} cannot, such as {listed(missing[:3])}): negatives are "
+            "other videos; is the disk still there?"
+        )
     seconds = tuple(lag * step_seconds for lag in lags)
     first, last = model.signal(sound).extent_seconds
     found = LagReport(
@@ -213,7 +220,8 @@ def _files(
     cutter = Cutter(manifest, maker, choose_decoder(data.decoder, fallback=data.decoder_fallback))
     specs = [spec for plan in plans for spec in plan.specs(signals)]
     by_path = {plan.video.path: plan for plan in plans}
-    for batch in fixed_loader(FixedClips(cutter, specs), workers=workers, videos_per_batch=1):
+    loader = fixed_loader(FixedClips(cutter, specs), workers=workers, videos_per_batch=1)
+    for batch in tqdm(loader, total=len(plans), desc="lag", unit="video"):
         missing += [reject.path for reject in batch.rejects]
         if batch.specs:
             plan = by_path[batch.specs[0].video.path]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from avmi.corpus.manifest import Manifest, read_manifest
 from avmi.corpus.plan import ClipSpec, evaluation_clips
@@ -147,9 +148,12 @@ def _batches(
     data = model.config.data
     maker = ViewMaker(model.graph.signals, image=model.config.image, log_mel=model.config.log_mel)
     decoder = choose_decoder(data.decoder, fallback=data.decoder_fallback)
-    for batch in fixed_loader(FixedClips(Cutter(manifest, maker, decoder), specs), workers=workers):
-        missing += [reject.path for reject in batch.rejects]
-        yield batch
+    clips = FixedClips(Cutter(manifest, maker, decoder), specs)
+    with tqdm(total=len(clips), desc="matrix", unit="video") as bar:
+        for batch in fixed_loader(clips, workers=workers):
+            missing += [reject.path for reject in batch.rejects]
+            bar.update(len({spec.video.path for spec in batch.specs}) + len(batch.rejects))
+            yield batch
 
 
 def _bounds(model: Embedder, embedded: Embedded) -> tuple[list[MatrixCell], list[Interval | None]]:

@@ -8,7 +8,7 @@ import pytest
 from corpora import probed
 from making import write_video
 
-from avmi.corpus.manifest import Reject, write_manifest, write_table
+from avmi.corpus.manifest import Reject, read_manifest, write_manifest, write_table
 from avmi.errors import CorpusError, InputError
 from avmi.types import Split
 from avmi.workflows.mi_lag import mi_lag
@@ -169,3 +169,12 @@ def test_lags_that_make_no_grid_with_zero_in_it_are_an_error(lags: dict[str, flo
 def test_views_must_be_a_picture_and_a_sound(run: Path, corpus: Path) -> None:
     with pytest.raises(InputError, match="sound is no picture of the checkpoint; it has image"):
         mi_lag(run, corpus, views=("sound", "image"))
+
+
+def test_videos_that_are_gone_are_an_error_that_names_them(run: Path, corpus: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "corpus"
+    moved.mkdir()
+    test = read_manifest(corpus).split("test")
+    write_manifest(moved, test.videos, root=tmp_path)
+    with pytest.raises(CorpusError, match=r"fewer than two videos .* can be read .*late\.mp4"):
+        mi_lag(run, moved, from_seconds=-1.0, to_seconds=1.0)
