@@ -48,7 +48,8 @@ class ProjectionHead(nn.Module):
 class StochasticHead(GaussianHead):
     """Gaussian posteriors of codes z = [shared | private]; the embedding is the shared part over its length.
 
-    The embedding is a function of the code, so that what it holds of the view is bounded by what the code holds.
+    A drawn embedding is a function of the drawn code, so that what it holds of the view is bounded by what the code
+    holds; that of the mean, which users get, has no noise, and no such bound.
     """
 
     def __init__(self, feature_dim: int, settings: Head) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 import avmi
@@ -139,6 +140,10 @@ def test_posteriors_pass_through_mixed_precision_and_stay_in_float32(
     config = tiny_config(
         tiny_corpus, tmp_path / "run", optimizer={"steps": 2, "precision": "bf16"}, **settings
     )
-    pretrain(config)
+    AcceleratorState._reset_state()  # a process has one precision
+    try:
+        pretrain(config)
+    finally:
+        AcceleratorState._reset_state()
     (first, *_) = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert {"upper_nats/image", "private_lower_nats/sound"} <= first.keys()
