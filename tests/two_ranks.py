@@ -9,7 +9,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
-from avmi.code_terms import CodeTerms
 from avmi.config.bottleneck import Bottleneck, Private
 from avmi.config.pair_settings import NegativePool, PairSettings
 from avmi.config.parts import Backbone, Head, ImageInput, LogMel, Temperature
@@ -19,6 +18,7 @@ from avmi.distributed import gather, gather_objects, rank, world_size
 from avmi.models.encoders import Encoders, LogMelStatistics
 from avmi.models.training_pass import TrainingPass
 from avmi.objective import Objective
+from avmi.objective.code_terms import CodeTerms
 from avmi.views.graph import ViewGraph, build_graph
 from avmi.views.reach import every_clip_has_every_view
 from avmi.views.shapes import view_shapes

@@ -5,8 +5,9 @@ from avmi.mi.bounds import cosine_ceiling_nats, info_nce
 from avmi.mi.conditional import barber_agakov, club, leave_one_out_upper, tractable_nce
 from avmi.mi.critics import BilinearCritic, ConcatenatedCritic, SeparableCritic
 from avmi.mi.diagnostics import alignment, effective_rank, embedding_deviation, uniformity
-from avmi.mi.estimate_of_labels import estimate_labels
-from avmi.mi.estimate_of_samples import Estimate, estimate
+from avmi.mi.estimation.of_labels import estimate_labels
+from avmi.mi.estimation.of_samples import Estimate, estimate
+from avmi.mi.estimation.stream import StreamEstimator
 from avmi.mi.marginals import GaussianMixture, StandardNormal
 from avmi.mi.multi_positive import multi_positive_info_nce
 from avmi.mi.places import clip_scores, place_map, place_scores
@@ -19,7 +20,6 @@ from avmi.mi.posterior import (
     posterior_nce,
     rate,
 )
-from avmi.mi.stream import StreamEstimator
 from avmi.mi.variational import (
     donsker_varadhan,
     interpolated,

@@ -24,8 +24,8 @@ OMP_NUM_THREADS=1 avmi mi benchmark --only tasks --seeds 1 # the tasks once, on 
 OMP_NUM_THREADS=1 avmi mi benchmark --only ramp  --seeds 1
 ```
 
-Seconds are CPU seconds of one core. All values are nats. Settings are frozen in `avmi/mi/protocol.py`, tasks in
-`avmi/mi/tasks.py`; no setting depends on a task, and no run sees the truth or chooses by held-out rows.
+Seconds are CPU seconds of one core. All values are nats. Settings are frozen in `avmi/mi/estimation/protocol.py`, tasks in
+`avmi/mi/estimation/tasks.py`; no setting depends on a task, and no run sees the truth or chooses by held-out rows.
 """
 
 _TASKS = """## Tasks

@@ -9,10 +9,10 @@ from torch import Tensor
 from avmi.data import Batch
 from avmi.distributed import gather_objects
 from avmi.errors import InputError
-from avmi.joined import Joined
 from avmi.metrics import label_codes, retrieval, retrieval_summary, same_label_at_1
 from avmi.models.encoders import Encoders
 from avmi.objective import Objective
+from avmi.objective.joined import Joined
 from avmi.training.embedding_scalars import scalars_of_embeddings
 from avmi.training.log import scalars_of_terms
 from avmi.views.graph import ViewGraph

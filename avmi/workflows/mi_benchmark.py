@@ -11,10 +11,16 @@ from typing import Any, Literal
 import torch
 
 from avmi.errors import UsageError
-from avmi.mi.estimate_of_samples import estimate
-from avmi.mi.protocol import RAMP, TASKS
-from avmi.mi.ramp import CRITIC_ESTIMATORS, RampReading, Shape, read_by_critic, read_by_stream_estimator
-from avmi.mi.tasks import Task, published_tasks, unseen_tasks
+from avmi.mi.estimation.of_samples import estimate
+from avmi.mi.estimation.protocol import RAMP, TASKS
+from avmi.mi.estimation.ramp import (
+    CRITIC_ESTIMATORS,
+    RampReading,
+    Shape,
+    read_by_critic,
+    read_by_stream_estimator,
+)
+from avmi.mi.estimation.tasks import Task, published_tasks, unseen_tasks
 from avmi.report.mi_benchmark_page import benchmark_page
 from avmi.report.mi_plots import LevelCurve, TaskPoint, benchmark_png
 from avmi.types import StrPath
@@ -95,7 +101,7 @@ def mi_benchmark(
 ) -> BenchmarkResult:
     """Run the estimators where the truth is known and write a page and its plot, unless only one part is asked for.
 
-    Everything is frozen in `avmi/mi/protocol.py` and `avmi/mi/tasks.py`. The numbers depend on the seeds, and in the
+    Everything is frozen in `avmi/mi/estimation/protocol.py` and `avmi/mi/estimation/tasks.py`. The numbers depend on the seeds, and in the
     last digits on the machine. Raises `UsageError` when the page cannot be written.
     """
     page = Path(out)

@@ -6,9 +6,9 @@ from typing import Any
 
 from avmi.errors import UsageError
 from avmi.mi.bound import Bound
-from avmi.mi.estimate_of_labels import estimate_labels
-from avmi.mi.estimate_of_samples import Estimate, estimate, interval
-from avmi.mi.sample_files import read_labels, read_samples
+from avmi.mi.estimation.of_labels import estimate_labels
+from avmi.mi.estimation.of_samples import Estimate, estimate, interval
+from avmi.mi.estimation.sample_files import read_labels, read_samples
 from avmi.report.mi_plots import BoundBar, bounds_png
 from avmi.types import StrPath
 

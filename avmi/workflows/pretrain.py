@@ -12,7 +12,6 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
 from avmi.checkpoint import find_checkpoint, read_meta, step_folders
-from avmi.code_terms import CodeTerms
 from avmi.config.schema import PretrainConfig
 from avmi.corpus.manifest import Manifest, read_manifest
 from avmi.data import FixedClips, fixed_loader, share_cores, stable_seed
@@ -21,6 +20,7 @@ from avmi.errors import CorpusError
 from avmi.models.encoders import Encoders, LogMelStatistics
 from avmi.models.training_pass import TrainingPass
 from avmi.objective import Objective
+from avmi.objective.code_terms import CodeTerms
 from avmi.report.mi_matrix import matrix_pixels
 from avmi.training.evaluation import HeldOut
 from avmi.training.feed import Feed

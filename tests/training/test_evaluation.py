@@ -14,10 +14,10 @@ from avmi.config.pair_settings import NegativePool, PairSettings
 from avmi.config.parts import Temperature
 from avmi.corpus.plan import ClipSpec
 from avmi.data import Batch
-from avmi.joined import Joined
 from avmi.mi.bounds import info_nce
 from avmi.models.encoders import Encoders, LogMelStatistics
 from avmi.objective import Objective
+from avmi.objective.joined import Joined
 from avmi.training.evaluation import Embedded, HeldOut, embed_held_out, evaluate
 from avmi.training.log import COLUMNS
 from avmi.views.graph import ViewGraph, graph_of

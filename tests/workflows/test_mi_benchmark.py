@@ -10,9 +10,9 @@ import pytest
 
 from avmi.errors import UsageError
 from avmi.mi import estimate
-from avmi.mi.protocol import ESTIMATOR, RAMP, TASKS
-from avmi.mi.ramp import RampReading
-from avmi.mi.tasks import bivariate_normal
+from avmi.mi.estimation.protocol import ESTIMATOR, RAMP, TASKS
+from avmi.mi.estimation.ramp import RampReading
+from avmi.mi.estimation.tasks import bivariate_normal
 from avmi.workflows import mi_benchmark as workflow
 from avmi.workflows.mi_benchmark import BenchmarkResult, TaskRun, mi_benchmark
 

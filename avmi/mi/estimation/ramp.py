@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from avmi.mi.bound import Bound, BoundKind
 from avmi.mi.bounds import info_nce
 from avmi.mi.critics import SeparableCritic, mlp
-from avmi.mi.protocol import RAMP, RampProtocol
-from avmi.mi.stream import StreamEstimator
+from avmi.mi.estimation.protocol import RAMP, RampProtocol
+from avmi.mi.estimation.stream import StreamEstimator
 from avmi.mi.variational import donsker_varadhan, interpolated, jensen_shannon, nwj, smile
 
 Shape = Literal["gaussian", "cubic"]

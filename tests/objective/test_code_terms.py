@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Independent, Normal
 
-from avmi.code_terms import CodeTerms
-from avmi.codes import Codes, join_codes, of_both
 from avmi.config.bottleneck import Bottleneck, Private
 from avmi.config.parts import Head, Temperature
 from avmi.config.views import AudioView, FrameView, View
 from avmi.errors import InputError
 from avmi.mi.posterior import Posterior
 from avmi.objective import Objective
-from avmi.private import PrivateParts
+from avmi.objective.code_terms import CodeTerms
+from avmi.objective.codes import Codes, join_codes, of_both
+from avmi.objective.private import PrivateParts
 from avmi.views.graph import build_graph
 
 VIEWS: dict[str, View] = {"image": FrameView(kind="frame"), "sound": AudioView(kind="audio")}

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from avmi.joined import ViewRows, join
 from avmi.mi.posterior import Posterior
+from avmi.objective.joined import ViewRows, join
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from avmi.codes import Codes, of_both
 from avmi.config.bottleneck import Private as PrivateSettings
 from avmi.mi.conditional import club
 from avmi.mi.critics import mlp
 from avmi.mi.posterior import Posterior, clamp_log_sigma, log_densities, log_posterior, posterior_nce
+from avmi.objective.codes import Codes, of_both
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from avmi.bottleneck import Bottleneck
-from avmi.codes import Codes
 from avmi.config.bottleneck import Bottleneck as BottleneckSettings
 from avmi.config.bottleneck import Private as PrivateSettings
 from avmi.config.parts import Head
-from avmi.private import PrivateParts
+from avmi.objective.bottleneck import Bottleneck
+from avmi.objective.codes import Codes
+from avmi.objective.private import PrivateParts
 
 
 @dataclass(frozen=True)

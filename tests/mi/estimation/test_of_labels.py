@@ -10,7 +10,7 @@ from scipy import stats
 
 from avmi.errors import InputError
 from avmi.mi import Estimate, estimate_labels
-from avmi.mi.protocol import ESTIMATOR
+from avmi.mi.estimation.protocol import ESTIMATOR
 
 QUICK = replace(ESTIMATOR, most_steps=200)
 

@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from avmi.mi.critics import mlp
-from avmi.mi.normal_scores import NormalScores
-from avmi.mi.protocol import STREAM, StreamSettings
+from avmi.mi.estimation.normal_scores import NormalScores
+from avmi.mi.estimation.protocol import STREAM, StreamSettings
 
 
 @dataclass(frozen=True)

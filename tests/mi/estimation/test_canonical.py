@@ -5,8 +5,8 @@ import torch
 from sklearn.cross_decomposition import CCA
 from torch.distributions import MultivariateNormal, Normal
 
-from avmi.mi.canonical import CanonicalPairs, gaussian_log_ratios
-from avmi.mi.tasks import dense_normal, sparse_normal
+from avmi.mi.estimation.canonical import CanonicalPairs, gaussian_log_ratios
+from avmi.mi.estimation.tasks import dense_normal, sparse_normal
 
 
 def test_log_ratios_are_those_of_the_conditional_and_the_margin() -> None:

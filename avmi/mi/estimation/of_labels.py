@@ -18,12 +18,12 @@ from torch.nn.functional import cross_entropy
 
 from avmi.mi.bound import Bound, summed_up
 from avmi.mi.bounds import info_nce
-from avmi.mi.candidates import Rows, SideFeatures
 from avmi.mi.conditional import barber_agakov
 from avmi.mi.critics import mlp
-from avmi.mi.estimate_checks import checked_labels, checked_rows, require_pairs
-from avmi.mi.estimate_of_samples import Estimate, Tried, interval, least_rows, require_varying, split
-from avmi.mi.protocol import ESTIMATOR, EstimatorSettings
+from avmi.mi.estimation.candidates import Rows, SideFeatures
+from avmi.mi.estimation.checks import checked_labels, checked_rows, require_pairs
+from avmi.mi.estimation.of_samples import Estimate, Tried, interval, least_rows, require_varying, split
+from avmi.mi.estimation.protocol import ESTIMATOR, EstimatorSettings
 
 Labels = Int[Tensor, "_"]  # one of each row
 

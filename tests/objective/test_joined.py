@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from avmi.joined import Joined, ViewRows, join
+from avmi.objective.joined import Joined, ViewRows, join
 
 DIM = 3
 

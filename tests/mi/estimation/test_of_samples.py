@@ -9,11 +9,11 @@ import torch
 
 from avmi.errors import InputError
 from avmi.mi import Estimate, estimate, info_nce
-from avmi.mi.candidates import candidates, score_blocks, validation_nats
-from avmi.mi.correction import CorrectionNetwork, Inputs, all_scores, train_correction
-from avmi.mi.estimate_of_samples import _influences, readings
-from avmi.mi.protocol import ESTIMATOR
-from avmi.mi.tasks import bivariate_normal, student_identity
+from avmi.mi.estimation.candidates import candidates, score_blocks, validation_nats
+from avmi.mi.estimation.correction import CorrectionNetwork, Inputs, all_scores, train_correction
+from avmi.mi.estimation.of_samples import _influences, readings
+from avmi.mi.estimation.protocol import ESTIMATOR
+from avmi.mi.estimation.tasks import bivariate_normal, student_identity
 
 QUICK = replace(ESTIMATOR, most_steps=60, patience_steps=50, check_rows=128)
 

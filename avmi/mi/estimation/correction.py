@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from avmi.mi.bounds import info_nce
-from avmi.mi.canonical import gaussian_log_ratios
-from avmi.mi.protocol import ESTIMATOR, EstimatorSettings
+from avmi.mi.estimation.canonical import gaussian_log_ratios
+from avmi.mi.estimation.protocol import ESTIMATOR, EstimatorSettings
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from avmi.codes import Codes
 from avmi.config.bottleneck import Bottleneck as BottleneckSettings
 from avmi.mi.bound import Bound
 from avmi.mi.conditional import leave_one_out_upper
 from avmi.mi.marginals import GaussianMixture
 from avmi.mi.posterior import defensive, log_densities, rate
+from avmi.objective.codes import Codes
 
 
 class Bottleneck(nn.Module):

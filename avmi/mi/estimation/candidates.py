@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from avmi.mi.bounds import info_nce
-from avmi.mi.canonical import CanonicalPairs, gaussian_log_ratios
-from avmi.mi.correction import CorrectionNetwork, Inputs, all_scores, train_correction
-from avmi.mi.normal_scores import NormalScores, Radius
-from avmi.mi.protocol import ESTIMATOR, EstimatorSettings
+from avmi.mi.estimation.canonical import CanonicalPairs, gaussian_log_ratios
+from avmi.mi.estimation.correction import CorrectionNetwork, Inputs, all_scores, train_correction
+from avmi.mi.estimation.normal_scores import NormalScores, Radius
+from avmi.mi.estimation.protocol import ESTIMATOR, EstimatorSettings
 
 Rows = Float[Tensor, "_ _"]  # rows of one side × its dimensions
 Scorer = Callable[[Tensor, Tensor], Tensor]  # raw rows of x and of y → scores of all pairs

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from avmi.mi.normal_scores import NormalScores, Radius
+from avmi.mi.estimation.normal_scores import NormalScores, Radius
 
 
 def rows(number: int, dims: int, seed: int = 0) -> torch.Tensor:

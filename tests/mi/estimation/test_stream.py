@@ -8,9 +8,15 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal
 
-from avmi.mi.protocol import RAMP, STREAM
-from avmi.mi.ramp import CRITIC_ESTIMATORS, ramp_batches, read_by_critic, read_by_stream_estimator, windows
-from avmi.mi.stream import GaussianFit, ResidualNetwork, StreamEstimator
+from avmi.mi.estimation.protocol import RAMP, STREAM
+from avmi.mi.estimation.ramp import (
+    CRITIC_ESTIMATORS,
+    ramp_batches,
+    read_by_critic,
+    read_by_stream_estimator,
+    windows,
+)
+from avmi.mi.estimation.stream import GaussianFit, ResidualNetwork, StreamEstimator
 
 SMALL = replace(RAMP, dim=3, batch_rows=48, levels_nats=(1.0, 3.0), steps_per_level=320)
 

@@ -8,18 +8,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from avmi.code_terms import CodeTerms
-from avmi.codes import Codes, join_codes
 from avmi.config.bounds import BoundName
 from avmi.config.pair_settings import NegativePool
 from avmi.config.parts import Temperature
 from avmi.errors import InputError
-from avmi.joined import Joined, ViewRows, join
 from avmi.mi.bound import Bound, BoundKind
 from avmi.mi.negatives import other_video_negatives, same_video_negatives
 from avmi.mi.places import place_scores
 from avmi.mi.posterior import Posterior
-from avmi.pair_bounds import TermBound
+from avmi.objective.code_terms import CodeTerms
+from avmi.objective.codes import Codes, join_codes
+from avmi.objective.joined import Joined, ViewRows, join
+from avmi.objective.term_bound import TermBound
 from avmi.views.graph import Pair, ViewGraph
 
 # CLIP's limit: scores are never multiplied by more than 100.

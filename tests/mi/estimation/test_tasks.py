@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy import stats
 
-from avmi.mi import tasks
-from avmi.mi.tasks import Task
+from avmi.mi.estimation import tasks
+from avmi.mi.estimation.tasks import Task
 
 PUBLISHED = {
     "1v1-normal-0.75": 0.413,

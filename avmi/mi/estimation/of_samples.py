@@ -15,10 +15,10 @@ from torch import Tensor
 
 from avmi.mi.bound import Bound
 from avmi.mi.bounds import info_nce
-from avmi.mi.candidates import Rows, Scorer, candidates, score_blocks
 from avmi.mi.conditional import barber_agakov, club, leave_one_out_upper
-from avmi.mi.estimate_checks import checked_rows, require_pairs
-from avmi.mi.protocol import ESTIMATOR, EstimatorSettings
+from avmi.mi.estimation.candidates import Rows, Scorer, candidates, score_blocks
+from avmi.mi.estimation.checks import checked_rows, require_pairs
+from avmi.mi.estimation.protocol import ESTIMATOR, EstimatorSettings
 from avmi.mi.variational import donsker_varadhan, interpolated, log_mean_of_negatives, nwj, smile
 
 NORMAL_95 = 1.959964  # half-width of a 95 % interval in standard errors

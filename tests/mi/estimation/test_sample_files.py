@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from avmi.errors import InputError
-from avmi.mi.sample_files import read_labels, read_samples
+from avmi.mi.estimation.sample_files import read_labels, read_samples
 
 ROWS = np.array([[1.5, -2.0, 3.0], [4.0, 5.25, 6e-3]])
 
