@@ -10,7 +10,7 @@ Two views: z = [shared | private]. The shared parts maximize InfoNCE between the
 tractable NCE on its own view and minimizes vCLUB against the other view's code, with a learned Gaussian q that has an
 optimizer of its own and several steps a step. vCLUB bounds from above only where q is the true density: kind `neither`.
 
-Everything was chosen on seeds 100 and 101, which are not among those reported. Nothing is learned from factors.
+Everything was chosen on seed 100, which is not among those reported. Nothing is learned from factors.
 """
 
 import argparse

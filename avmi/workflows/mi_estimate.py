@@ -52,12 +52,12 @@ class EstimateResult:
         """Say it in tables."""
         found = self.found
         low, high = found.interval_nats
-        y_is = "class labels" if self.y_columns is None else f"{self.y_columns} columns"
+        y_is = "class labels" if self.y_columns is None else f"{self.y_columns}"
         lines = [
             f"I(X; Y) is at least {found.value_nats:.3f} nats (95 % {low:.3f} to {high:.3f}): {found.bound.kind} bound by "
             f"{found.bound.name}, ceiling {found.ceiling_nats:.2f} nats",
             f"N = {self._rows} rows: {found.train_rows} train, {found.validation_rows} validate, "
-            f"{found.held_out_rows} held out; X has {self.x_columns} columns, Y {y_is}",
+            f"{found.held_out_rows} held out; columns: X {self.x_columns}, Y {y_is}",
             f"chosen on validation rows: {found.chosen}",
         ]
         if found.is_saturated and self.y_columns is not None:

@@ -32,7 +32,7 @@ def result(files: Path) -> EstimateResult:
 def test_the_text_says_rows_ceiling_bounds_and_candidates(result: EstimateResult) -> None:
     text = result.as_text()
     assert "lower bound by info_nce, ceiling 4.38 nats" in text
-    assert "N = 320 rows: 160 train, 80 validate, 80 held out; X has 2 columns, Y 3 columns" in text
+    assert "N = 320 rows: 160 train, 80 validate, 80 held out; columns: X 2, Y 3" in text
     for bound in (
         "info_nce",
         "nwj",
