@@ -48,9 +48,8 @@ class Loss:
     total: Tensor
     terms: dict[str, PairTerm]
     temperature: Tensor
-    codes: dict[str, Tensor] = field(
-        default_factory=dict
-    )  # scalars for the record, such as upper_nats/<view>
+    # Scalars of codes for the record, such as upper_nats/<view>.
+    codes: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Objective(nn.Module):
@@ -150,9 +149,7 @@ class Objective(nn.Module):
         return join_codes(
             posteriors,
             views=self.views,
-            rows={}
-            if rows is None
-            else {n: rows[self.graph.signal_of(n)] for n in self.views if n in posteriors},
+            rows={n: rows[self.graph.signal_of(n)] for n in self.views if rows and n in posteriors},
             videos=torch.arange(len(some), device=some.device) if videos is None else videos,
         )
 
