@@ -1,13 +1,12 @@
 """Feature vectors, one for each clip → Gaussian posteriors of the embeddings, with a draw of each."""
 
-from itertools import pairwise
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from avmi.config.parts import Head
 from avmi.mi.posterior import Posterior, clamp_log_sigma, draw
+from avmi.models.projection import projection, standardization
 
 # log σ of an untrained head: small against the spread of the means, so that the gain sees through the noise at once.
 FIRST_LOG_SIGMA = -1.0
@@ -22,18 +21,13 @@ class GaussianHead(nn.Module):
 
     def __init__(self, feature_dim: int, settings: Head) -> None:
         super().__init__()
-        self.standardize = (
-            nn.BatchNorm1d(feature_dim, affine=False) if settings.standardize else nn.Identity()
-        )
-        dims = [feature_dim, *settings.hidden_dims]
-        layers: list[nn.Module] = []
-        for dim_in, dim_out in pairwise(dims):
-            layers += [nn.Linear(dim_in, dim_out), nn.ReLU(inplace=True)]
-        code_dim = settings.embedding_dim + settings.private_dim
-        last = nn.Linear(dims[-1], 2 * code_dim)
-        nn.init.constant_(last.bias[code_dim:], FIRST_LOG_SIGMA)
+        self.standardize = standardization(feature_dim, settings)
         self.dropout = nn.Dropout(settings.dropout)
-        self.layers = nn.Sequential(*layers, last)
+        code_dim = settings.embedding_dim + settings.private_dim
+        self.layers = projection(feature_dim, settings, dim_out=2 * code_dim)
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.constant_(last.bias[code_dim:], FIRST_LOG_SIGMA)
 
     def forward(
         self, features: Float[Tensor, "batch feature"], *, generator: torch.Generator | None = None

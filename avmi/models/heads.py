@@ -1,16 +1,16 @@
 """Feature vectors, one for each clip or one for each place → unit-length embeddings."""
 
-from itertools import pairwise
-
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from avmi.config.parts import Head
 from avmi.models.gaussian import GaussianHead
+from avmi.models.projection import projection, standardization
 
-# log σ of the shared part of an untrained stochastic head. Cosines feel the noise of all coordinates together, σ·√dim, against the length
-# of the mean, which is about 1 at first: 0.5 in 128 dimensions here; with −1 it would be 4, and hide what is learned.
+# log σ of the shared part of an untrained stochastic head. Cosines feel the noise of all coordinates together, σ·√dim,
+# against the length of the mean, which is about 1 at first: 0.5 in 128 dimensions here; with −1 it would be 4, and
+# hide what is learned.
 FIRST_LOG_SIGMA = -3.0
 
 
@@ -23,16 +23,9 @@ class ProjectionHead(nn.Module):
 
     def __init__(self, feature_dim: int, settings: Head) -> None:
         super().__init__()
-        self.standardize = (
-            nn.BatchNorm1d(feature_dim, affine=False) if settings.standardize else nn.Identity()
-        )
-        dims = [feature_dim, *settings.hidden_dims]
-        layers: list[nn.Module] = []
-        for dim_in, dim_out in pairwise(dims):
-            layers += [nn.Linear(dim_in, dim_out), nn.ReLU(inplace=True)]
-        layers.append(nn.Linear(dims[-1], settings.embedding_dim))
+        self.standardize = standardization(feature_dim, settings)
         self.dropout = nn.Dropout(settings.dropout)
-        self.layers = nn.Sequential(*layers)
+        self.layers = projection(feature_dim, settings, dim_out=settings.embedding_dim)
 
     def forward(self, features: Float[Tensor, "*places feature"]) -> Float[Tensor, "*places dim"]:
         """Project along the last axis and normalize; under autocast the length is still taken in float32."""
@@ -59,7 +52,7 @@ class StochasticHead(GaussianHead):
         assert isinstance(last, nn.Linear)
         first = (
             last.out_features // 2
-        )  # means before, private parts behind: their densities are compared as they are
+        )  # means come before, private parts behind: those are compared as they are
         nn.init.constant_(last.bias[first : first + self.embedding_dim], FIRST_LOG_SIGMA)
 
     def embed(self, features: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch dim"]:

@@ -10,9 +10,9 @@ from avmi.config.pair_settings import OTHER_VIDEOS, NegativePool, PlaceScoring
 from avmi.config.pairs import Pairs, expand_pairs, modality
 from avmi.config.parts import Encoders, Temperature
 from avmi.config.schema import PretrainConfig
-from avmi.config.views import FeatureView, FrameView, View
+from avmi.config.views import AudioView, FeatureView, FrameView, View
 from avmi.corpus.plan import SignalView
-from avmi.errors import ConfigError
+from avmi.errors import ConfigError, InputError
 from avmi.types import Modality
 
 
@@ -94,6 +94,16 @@ class ViewGraph:
         those the first that is not augmented.
         """
         return min(self.cross_modal, key=self._retrieval_order, default=None)
+
+    def picture_and_sound(self, names: tuple[str, str]) -> tuple[str, str]:
+        """Check that two names are a picture and a sound, in this order; raises `InputError` with those that are."""
+        for name, kind, what in ((names[0], FrameView, "picture"), (names[1], AudioView, "sound")):
+            of_kind = [n for n, view in self.signals.items() if isinstance(view, kind)]
+            if name not in of_kind:
+                raise InputError(
+                    f"{name} is no {what} of the checkpoint; it has {', '.join(of_kind) or 'none'}"
+                )
+        return names
 
     def _retrieval_order(self, names: tuple[str, str]) -> tuple[bool, bool]:
         picture, sound = (self.signals[name] for name in names)

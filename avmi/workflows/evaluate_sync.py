@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import torch
 
-from avmi.config.views import AudioView, FrameView
 from avmi.corpus.manifest import Manifest, read_manifest
 from avmi.corpus.plan import ClipSpec, anchors_of_all, cut, grid_anchors
 from avmi.embedder import ClipVectors, Embedder, load
@@ -66,7 +65,7 @@ def evaluate_sync(
     if candidates < 2:
         raise InputError(f"candidates is 2 or more, got {candidates}: a single one is always right")
     model, manifest = load(checkpoint), read_manifest(corpus).split(split)
-    chosen = _checked(model, views or model.retrieval_views)
+    chosen = model.graph.picture_and_sound(views or model.retrieval_views)
     specs, left_out = _moments(model, manifest, chosen, within=within, candidates=candidates, hop=hop_seconds)
     if not specs:
         raise CorpusError(
@@ -108,15 +107,6 @@ def evaluate_sync(
             "missing": [reject.path for reject in vectors.rejects],
         }
     )
-
-
-def _checked(model: Embedder, views: tuple[str, str]) -> tuple[str, str]:
-    """Check that two names are a picture and a sound of the model, in this order."""
-    for name, kind, what in ((views[0], FrameView, "picture"), (views[1], AudioView, "sound")):
-        of_kind = [n for n, view in model.graph.signals.items() if isinstance(view, kind)]
-        if name not in of_kind:
-            raise InputError(f"{name} is no {what} of the checkpoint; it has {', '.join(of_kind) or 'none'}")
-    return views
 
 
 def _moments(

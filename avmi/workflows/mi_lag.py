@@ -16,7 +16,7 @@ from avmi.corpus.manifest import Manifest, read_manifest
 from avmi.data import Batch, Cutter, FixedClips, fixed_loader
 from avmi.decode.choose import choose_decoder
 from avmi.embedder import BATCH, Embedder, load
-from avmi.errors import CorpusError, InputError
+from avmi.errors import CorpusError
 from avmi.metrics import bootstrap_interval
 from avmi.mi.lag import FileMoments, corpus_bounds, file_temperature, file_terms
 from avmi.mi.lag_peak import LagPeak, lag_peak, surely_off_zero
@@ -130,7 +130,7 @@ def mi_lag(
     """
     lags = lags_in_steps(from_seconds, to_seconds, step_seconds)
     model, manifest = load(checkpoint), read_manifest(corpus).split(split)
-    picture, sound = chosen = _checked(model, views or model.retrieval_views)
+    picture, sound = chosen = model.graph.picture_and_sound(views or model.retrieval_views)
     plans = [
         plan
         for video in manifest
@@ -176,15 +176,6 @@ def mi_lag(
     if report is not None:
         write_page(report, lag_page(found, source=f"{checkpoint} on {corpus}, {split}"))
     return LagResult(found, facts)
-
-
-def _checked(model: Embedder, views: tuple[str, str]) -> tuple[str, str]:
-    """Check that two names are a picture and a sound of the model, in this order."""
-    for name, kind, what in ((views[0], FrameView, "picture"), (views[1], AudioView, "sound")):
-        of_kind = [n for n, view in model.graph.signals.items() if isinstance(view, kind)]
-        if name not in of_kind:
-            raise InputError(f"{name} is no {what} of the checkpoint; it has {', '.join(of_kind) or 'none'}")
-    return views
 
 
 def _signals(model: Embedder, views: tuple[str, str]) -> tuple[FrameView, AudioView]:
