@@ -55,7 +55,7 @@ def test_a_generator_repeats_the_draw_and_gradients_reach_mean_and_sigma() -> No
 def test_an_untrained_head_starts_near_its_first_sigma() -> None:
     torch.manual_seed(1)
     head = GaussianHead(64, Head(hidden_dims=(32,), embedding_dim=16))
-    assert abs(float(head(torch.randn(50, 64)).log_sigma.mean()) - FIRST_LOG_SIGMA) < 0.15
+    assert abs(head(torch.randn(50, 64)).log_sigma.mean().item() - FIRST_LOG_SIGMA) < 0.15
 
 
 def test_under_autocast_posteriors_are_float32() -> None:
