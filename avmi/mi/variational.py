@@ -8,7 +8,7 @@ Belghazi et al. 2018 (arXiv 1801.04062); Poole et al. 2019 (arXiv 1905.06922); S
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +17,7 @@ from torch.nn.functional import softplus
 
 from avmi.errors import InputError
 from avmi.mi.bound import Bound, BoundKind, summed_up
+from avmi.mi.prepared import Prepared, log_mean_over, prepared_scores
 
 Baseline = Float[Tensor, "columns"] | Float[Tensor, ""]
 
@@ -36,9 +37,9 @@ def donsker_varadhan(
     gradient is then MINE's (its section 3.2), whose denominator is that one and not the batch's; the value stays.
     """
     del independent_negatives  # taken so that all bounds are called alike
-    given = _prepared(scores, negatives)
+    given = prepared_scores(scores, negatives)
     log_means = given.log_mean()
-    log_mean = _mean_over(log_means, given.counted)
+    log_mean = log_mean_over(log_means, given.counted)
     bound = _logarithmic(given, log_means, log_mean, name="donsker_varadhan")
     if running_log_mean is None:
         return bound
@@ -50,8 +51,8 @@ def log_mean_of_negatives(
     scores: Float[Tensor, "rows columns"], *, negatives: Bool[Tensor, "rows columns"] | None = None
 ) -> Float[Tensor, ""]:
     """Give log E_pp' e^f over the negatives, the denominator of Donsker–Varadhan; −inf without any."""
-    given = _prepared(scores, negatives)
-    return _mean_over(given.log_mean(), given.counted)
+    given = prepared_scores(scores, negatives)
+    return log_mean_over(given.log_mean(), given.counted)
 
 
 def updated_log_mean(
@@ -74,7 +75,7 @@ def nwj(
 
     Unbiased and without a ceiling; the variance grows like e^I. Its best critic is 1 + log p(x, y) / p(x) p(y).
     """
-    given = _prepared(scores, negatives)
+    given = prepared_scores(scores, negatives)
     return _linear(given, name="nwj", kind=_lower(independent_negatives), log_scale=1.0)
 
 
@@ -90,7 +91,7 @@ def tuba(
     `log_baseline` is log a(y), a number or one for each y; it must not come from this batch. At log a = 1 it is NWJ.
     """
     log_baseline = log_baseline.to(scores.dtype)
-    given = _prepared(scores - log_baseline, negatives)
+    given = prepared_scores(scores - log_baseline, negatives)
     return _linear(given, name="tuba", kind=_lower(independent_negatives))
 
 
@@ -105,7 +106,7 @@ def jensen_shannon(
     The gradient is that of −E_p sp(−f) − E_pp' sp(f), sp the softplus (Nowozin et al. 2016; Deep InfoMax, Hjelm et
     al. 2019, eq. 4). That objective is best at f = log p(x, y) / p(x) p(y), and NWJ at one more than this.
     """
-    given = _prepared(scores, negatives)
+    given = prepared_scores(scores, negatives)
     bound = _linear(given, name="jensen_shannon", kind=_lower(independent_negatives))
     return _with_gradient_of(_jensen_shannon_objective(given), bound)
 
@@ -124,9 +125,9 @@ def smile(
     del independent_negatives  # it is no bound in any case
     if not clip > 0:
         raise InputError(f"clip must be above 0 nats, got {clip}")
-    given = _prepared(scores, negatives)
+    given = prepared_scores(scores, negatives)
     log_means = given.log_mean(clip=clip)
-    log_mean = _mean_over(log_means, given.counted)
+    log_mean = log_mean_over(log_means, given.counted)
     bound = _logarithmic(given, log_means, log_mean, name="smile", clip=clip)
     return _with_gradient_of(_jensen_shannon_objective(given), bound)
 
@@ -148,7 +149,7 @@ def interpolated(
     """
     if not 0 < alpha <= 1:
         raise InputError(f"alpha must be above 0 and at most 1, got {alpha}; at 0 it is tuba")
-    given = _prepared(scores.T, None if negatives is None else negatives.T, least=2)
+    given = prepared_scores(scores.T, None if negatives is None else negatives.T, least=2)
     log_number = given.number.log()
     of_others = (log_baseline.to(given.scores.dtype) + _log(1 - alpha)).expand(len(scores))
     of_joint = torch.logaddexp(given.positives[:, None], given.log_sum_without_one()) - log_number[:, None]
@@ -179,75 +180,14 @@ def leave_one_out_lower(
     holds for every f and has no ceiling; its variance is that of NWJ. For the use of the same mean as an upper bound,
     with a known conditional, see `leave_one_out_upper`. A y needs two negatives.
     """
-    given = _prepared(scores.T, None if negatives is None else negatives.T, least=2)
+    given = prepared_scores(scores.T, None if negatives is None else negatives.T, least=2)
     log_means = given.log_sum_without_one() - (given.number - 1).log()[:, None]
     ratios = (given.scores - log_means).masked_fill(~given.mask, -math.inf).exp()
     terms = 1 + given.positives - given.mean_over_negatives(log_means + ratios)
     return _without_ceiling(given, terms, name="leave_one_out_lower", kind=_lower(independent_negatives))
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """Scores in float32 or better; rows that do not count hold zeros, so that a NaN in them goes nowhere."""
-
-    scores: Float[Tensor, "rows columns"]
-    mask: Bool[Tensor, "rows rows"]  # negatives; all True in a row that does not count
-    counted: Bool[Tensor, "rows"]
-    number: Float[Tensor, "rows"]  # of negatives; at least 2, so that logarithms stay finite
-
-    @property
-    def positives(self) -> Float[Tensor, "rows"]:
-        return self.scores.diagonal()
-
-    def log_mean(self, *, clip: float = math.inf) -> Float[Tensor, "rows"]:
-        """Give the logarithm of the mean of e^f over the negatives of each row."""
-        clipped = self.scores.clamp(-clip, clip)
-        kept = clipped.masked_fill(~self.mask, -math.inf)
-        return kept.logsumexp(dim=1) - self.mask.sum(dim=1).to(kept.dtype).log()
-
-    def weights(self, log_values: Float[Tensor, "rows rows"]) -> Float[Tensor, "rows rows"]:
-        """Give exp of the values over the number of negatives of the row, 0 where there is no negative that counts."""
-        kept = self.mask & self.counted[:, None]
-        return log_values.masked_fill(~kept, -math.inf).exp() / self.number[:, None]
-
-    def log_sum_without_one(self) -> Float[Tensor, "rows rows"]:
-        """Give, for each negative l of a row, log Σ e^f over the other negatives; 0 elsewhere.
-
-        Prefixes and suffixes are added, not the one taken from the whole: nothing cancels.
-        """
-        least = torch.finfo(self.scores.dtype).min / 4  # −inf has no gradient here
-        kept = self.scores.masked_fill(~self.mask, least)
-        edge = kept.new_full((len(kept), 1), least)
-        before = torch.cat([edge, kept.logcumsumexp(dim=1)[:, :-1]], dim=1)
-        after = torch.cat([kept.flip(1).logcumsumexp(dim=1).flip(1)[:, 1:], edge], dim=1)
-        return torch.logaddexp(before, after).masked_fill(~self.mask, 0.0)
-
-    def mean_over_negatives(self, values: Float[Tensor, "rows rows"]) -> Float[Tensor, "rows"]:
-        return values.masked_fill(~self.mask, 0.0).sum(dim=1) / self.mask.sum(dim=1)
-
-    def mean(self, terms: Float[Tensor, "rows"]) -> Float[Tensor, ""]:
-        return terms.masked_fill(~self.counted, 0.0).sum() / self.counted.sum().clamp(min=1)
-
-
-def _prepared(
-    scores: Float[Tensor, "rows columns"], negatives: Bool[Tensor, "rows columns"] | None, *, least: int = 1
-) -> _Prepared:
-    rows, columns = scores.shape
-    if rows != columns:
-        raise InputError(f"scores of {rows}×{columns} lack a positive for some: give a square matrix")
-    scores = scores if scores.dtype == torch.float64 else scores.float()
-    others = ~torch.eye(rows, dtype=torch.bool, device=scores.device)
-    mask = others if negatives is None else negatives & others
-    counted = mask.sum(dim=1) >= least
-    return _Prepared(
-        scores=scores.masked_fill(~counted[:, None], 0.0).masked_fill(~(mask | ~others), 0.0),
-        mask=mask | ~counted[:, None],
-        counted=counted,
-        number=mask.sum(dim=1).clamp(min=max(least, 1)).to(scores.dtype),
-    )
-
-
-def _linear(given: _Prepared, *, name: str, kind: BoundKind, log_scale: float = 0.0) -> Bound:
+def _linear(given: Prepared, *, name: str, kind: BoundKind, log_scale: float = 0.0) -> Bound:
     """Bound by 1 + E_p [f − s] − E_pp' e^(f − s), s the `log_scale`."""
     terms = 1 - log_scale + given.positives - (given.log_mean() - log_scale).exp()
     weights = given.weights(given.scores.detach() - log_scale).sum(dim=0)
@@ -255,7 +195,7 @@ def _linear(given: _Prepared, *, name: str, kind: BoundKind, log_scale: float = 
 
 
 def _logarithmic(
-    given: _Prepared,
+    given: Prepared,
     log_means: Float[Tensor, "rows"],
     log_mean: Float[Tensor, ""],
     *,
@@ -270,7 +210,7 @@ def _logarithmic(
 
 
 def _without_ceiling(
-    given: _Prepared,
+    given: Prepared,
     terms: Float[Tensor, "rows"],
     *,
     name: str,
@@ -289,13 +229,7 @@ def _without_ceiling(
     )
 
 
-def _mean_over(log_values: Float[Tensor, "rows"], counted: Bool[Tensor, "rows"]) -> Float[Tensor, ""]:
-    """Give the logarithm of the mean of exp of the rows that count; −inf without any."""
-    kept = log_values.masked_fill(~counted, -math.inf)
-    return kept.logsumexp(dim=0) - counted.sum().clamp(min=1).to(kept.dtype).log()
-
-
-def _jensen_shannon_objective(given: _Prepared) -> Float[Tensor, ""]:
+def _jensen_shannon_objective(given: Prepared) -> Float[Tensor, ""]:
     return given.mean(-softplus(-given.positives) - given.mean_over_negatives(softplus(given.scores)))
 
 
