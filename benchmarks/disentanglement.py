@@ -42,10 +42,7 @@ HIDDEN_DIMS = (128, 128)
 CODE_DIM = 6  # one view: more than its four factors
 SHARED_DIM, PRIVATE_DIMS = 2, (2, 1)  # two views: as many as there are factors
 FREE, WARM_UP = 0.2, 0.2  # of the steps, one view: without the subtracted terms, and while they rise
-SHARED_SIGMA, PRIVATE_SIGMA = (
-    0.15,
-    0.3,
-)  # at unit variance of the means: 1.9 and 1.2 nats a coordinate at most
+SHARED_SIGMA, PRIVATE_SIGMA = 0.15, 0.3  # two views, means of unit variance: at most 1.9 and 1.2 nats
 SMOOTHNESS, SHAKE = 3.0, 0.3  # weight of the Jacobian penalty; deviation of the noise that it is measured by
 EPSILON = 0.1
 DENSITY_STEPS, DENSITY_LEARNING_RATE = 3, 3e-3
@@ -128,7 +125,8 @@ def one_view(method: Method, *, seed: int, steps: int) -> dict[str, float]:
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(1000 + seed)
     trained = moments(TRAINED_ROWS, generator)
-    encoder = _encoder(trained.pictures.shape[1], CODE_DIM)
+    head = Head(hidden_dims=HIDDEN_DIMS, embedding_dim=CODE_DIM, standardize=True)
+    encoder = GaussianHead(trained.pictures.shape[1], head)
     optimizer = torch.optim.Adam(encoder.parameters(), lr=LEARNING_RATE)
     for step in range(steps):
         posterior = encoder(trained.some(BATCH_ROWS, generator)[0])
@@ -158,10 +156,8 @@ def two_views(method: Method, *, seed: int, steps: int) -> dict[str, float]:
         for view, own in zip((trained.pictures, trained.sounds), PRIVATE_DIMS, strict=True)
     )
     critic = SeparableCritic(SHARED_DIM, SHARED_DIM, hidden_dims=[64, 64], embedding_dim=16)
-    picture_dim, sound_dim = (SHARED_DIM + own for own in PRIVATE_DIMS)
-    densities = nn.ModuleList(
-        [mlp([sound_dim, 64, 64, 2 * PRIVATE_DIMS[0]]), mlp([picture_dim, 64, 64, 2 * PRIVATE_DIMS[1]])]
-    )
+    dims = zip(PRIVATE_DIMS, reversed(PRIVATE_DIMS), strict=True)
+    densities = nn.ModuleList(mlp([SHARED_DIM + theirs, 64, 64, 2 * mine]) for mine, theirs in dims)
     learned = [*encoders.parameters(), *critic.parameters()]
     optimizer = torch.optim.Adam(learned, lr=LEARNING_RATE)
     density_optimizer = torch.optim.Adam(densities.parameters(), lr=DENSITY_LEARNING_RATE)
@@ -188,11 +184,8 @@ def _measured_two_views(encoders: nn.ModuleList, critic: nn.Module, seed: int) -
     held_out = moments(MEASURED_ROWS, torch.Generator().manual_seed(5000 + seed))
     views = (held_out.pictures, held_out.sounds)
     with torch.no_grad():
-        drawn = [
-            encoder(view[:BATCH_ROWS]).sample[:, :SHARED_DIM]
-            for encoder, view in zip(encoders, views, strict=True)
-        ]
-        gain = float(info_nce(critic(*drawn)).value_nats)
+        drawn = [encoder(view[:BATCH_ROWS]).sample for encoder, view in zip(encoders, views, strict=True)]
+        gain = float(info_nce(critic(*(sample[:, :SHARED_DIM] for sample in drawn))).value_nats)
         codes = [encoder.eval()(view).mean for encoder, view in zip(encoders, views, strict=True)]
     found: dict[str, list[float]] = {}
     for code, names in zip(codes, (PICTURE_FACTORS, SOUND_FACTORS), strict=True):
@@ -211,10 +204,6 @@ def _measured_two_views(encoders: nn.ModuleList, critic: nn.Module, seed: int) -
     return {"info_nce_nats": gain} | {key: statistics.mean(values) for key, values in found.items()}
 
 
-def _encoder(view_dim: int, code_dim: int) -> GaussianHead:
-    return GaussianHead(view_dim, Head(hidden_dims=HIDDEN_DIMS, embedding_dim=code_dim, standardize=True))
-
-
 def _share(step: int, steps: int) -> float:
     return min(1.0, max(0.0, (step / steps - FREE) / WARM_UP))
 
@@ -222,9 +211,8 @@ def _share(step: int, steps: int) -> float:
 def _pressed(posterior: Posterior, method: Method) -> Tensor:
     pressed = torch.zeros(())
     if method.rate:
-        pressed = (
-            pressed + method.rate * rate(posterior, StandardNormal(posterior.mean.shape[1])()).value_nats
-        )
+        marginal = StandardNormal(posterior.mean.shape[1])()
+        pressed = pressed + method.rate * rate(posterior, marginal).value_nats
     if method.factorized:
         excess = _parts_upper(posterior) - posterior_nce(posterior).value_nats
         pressed = pressed + method.factorized * F.relu(excess - method.delta_nats)

@@ -183,7 +183,7 @@ def test_clips_are_scored_by_their_best_places(name: str) -> None:
         negatives=VIDEOS[:, None] != VIDEOS[None, :],
         independent_negatives=True,
     )
-    assert float(loss.terms["middle~sound"].bound_nats) == pytest.approx(float(term.value_nats), abs=1e-5)
+    assert loss.terms["middle~sound"].bound_nats.item() == pytest.approx(term.value_nats.item(), abs=1e-5)
 
 
 def test_a_learned_baseline_needs_to_know_how_long_embeddings_are() -> None:
