@@ -79,8 +79,8 @@ def test_draws_carry_gradients_to_mean_and_deviation() -> None:
     TrainingPass(encoders)(views()).embeddings["sound"].sum().backward()
     last = encoders.encoder("sound").head.layers[-1].weight.grad
     assert last is not None
-    assert float(last[:7].abs().max()) > 0
-    assert float(last[7:].abs().max()) > 0
+    assert last[:7].abs().max().item() > 0
+    assert last[7:].abs().max().item() > 0
 
 
 @pytest.mark.parametrize("private_dim", [0, 2])
@@ -92,5 +92,5 @@ def test_the_length_of_an_embedding_is_that_of_the_shared_part(private_dim: int)
 def test_the_noise_of_untrained_heads_is_small_in_the_shared_part_alone() -> None:
     posterior = TrainingPass(encoders_of(posterior="gaussian", private_dim=2))(views()).posteriors["image"]
     shared, private = posterior.log_sigma[:, :7], posterior.log_sigma[:, 7:]
-    assert float(shared.max()) < -2
+    assert shared.max().item() < -2
     assert float(private.min()) > -1.7

@@ -198,8 +198,8 @@ def test_temperatures_are_kept_in_range_and_offsets_are_free() -> None:
         objective.bounds["image~sound"].offset.fill_(-7.0)
         objective.log_temperature.fill_(3.0)
     objective.keep_temperature_in_range()
-    assert float(objective.temperature) == pytest.approx(1.0)
-    assert float(objective.bounds["image~sound"].offset) == -7.0
+    assert objective.temperature.item() == pytest.approx(1.0)
+    assert objective.bounds["image~sound"].offset.item() == -7.0
 
 
 # The running mean of Donsker–Varadhan ---------------------------------------------------------------
