@@ -188,16 +188,17 @@ def _ramp_table(readings: Sequence[Mapping[str, Any]], levels: Sequence[float]) 
         "|---" * (6 + len(levels)) + "|",
     ]
     for reading in readings:
-        means = " | ".join(_short(mean) for mean in reading["level_means"])
+        means = " | ".join(short_nats(mean) for mean in reading["level_means"])
         chosen = f" ({reading['chosen']})" if reading["chosen"] else ""
         lines.append(
             f"| {reading['estimator']}{chosen} | {reading['kind']} | {reading['shape']} | {reading['seed']} | {means} "
-            f"| {_short(reading['worst_error'], digits=3)} | {reading['cpu_seconds']:.0f} |"
+            f"| {short_nats(reading['worst_error'], digits=3)} | {reading['cpu_seconds']:.0f} |"
         )
     return "\n".join(lines)
 
 
-def _short(value: float, *, digits: int = 2) -> str:
+def short_nats(value: float, *, digits: int = 2) -> str:
+    """Write nats with a few decimals, and by their power of ten where an estimate has run away."""
     return f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.0e}"
 
 

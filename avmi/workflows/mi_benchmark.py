@@ -21,7 +21,7 @@ from avmi.mi.estimation.ramp import (
     read_by_stream_estimator,
 )
 from avmi.mi.estimation.tasks import Task, published_tasks, unseen_tasks
-from avmi.report.mi_benchmark_page import benchmark_page
+from avmi.report.mi_benchmark_page import benchmark_page, short_nats
 from avmi.report.mi_plots import LevelCurve, TaskPoint, benchmark_png
 from avmi.types import StrPath
 
@@ -88,9 +88,11 @@ class BenchmarkResult:
             truths = "".join(f"{level:8g}" for level in RAMP.levels_nats)
             lines += ["ramp (nats)", f"{'estimator, shape, seed':36}{truths}{'worst':>8}{'CPU s':>7}"]
             for seed, reading in self.ramp:
-                means = "".join(f"{mean:8.2f}" for mean in reading.level_means_nats)
+                means = "".join(f"{short_nats(mean):>8}" for mean in reading.level_means_nats)
                 name = f"{reading.estimator}, {reading.shape}, {seed}"
-                lines.append(f"{name:36}{means}{worst_error(reading):8.3f}{reading.cpu_seconds:7.1f}")
+                lines.append(
+                    f"{name:36}{means}{short_nats(worst_error(reading), digits=3):>8}{reading.cpu_seconds:7.1f}"
+                )
         if self.page is not None:
             lines.append(f"page: {self.page}")
         return "\n".join(lines)
