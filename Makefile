@@ -14,10 +14,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test lint types layers pytest format clean
+.PHONY: help quickstart test lint types layers pytest pytest-long format clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
 	@echo '  make quickstart VIDEOS=DIR   the same over your own videos (class = subfolder)'
 
 quickstart: $(VENV)/.installed-atari ## install, record a corpus, run every verb on it, write quickstart/report.html
@@ -38,6 +38,9 @@ layers: $(VENV)/.installed-test ## import-linter: imports point down only
 # Two processes that each start two threads of torch on two cores would wait for each other.
 pytest: $(VENV)/.installed-test ## the test suite alone
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES)
+
+pytest-long: $(VENV)/.installed-test ## the tests that take minutes: 2,000 mutated files
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) -m long
 
 format: $(VENV)/.installed-test ## format, and repair what ruff can
 	$(BIN)/ruff check --fix .

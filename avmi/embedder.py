@@ -15,10 +15,10 @@ from torch import Tensor
 
 from avmi.checkpoint import Checkpoint, load_checkpoint
 from avmi.config.views import AudioView, FrameView
-from avmi.corpus.manifest import Manifest, Reject, Video
+from avmi.corpus.manifest import Manifest, Reject, Video, video_of
 from avmi.corpus.plan import ClipSpec, SignalView, evaluation_clips
 from avmi.corpus.scan import scan
-from avmi.data import Batch, Cutter, FixedClips, fixed_loader
+from avmi.data import Batch, Cutter, FixedClips, Limits, fixed_loader
 from avmi.decode.choose import choose_decoder
 from avmi.decode.clip import Decoder
 from avmi.errors import DecodeError, InputError
@@ -59,6 +59,15 @@ class ClipVectors:
             audio=torch.cat([part.audio for part in filled]),
             rejects=tuple(reject for part in every for reject in part.rejects),
         )
+
+
+@dataclass(frozen=True)
+class ViewVectors:
+    """Vectors of one view of clips, row by row, and the videos that could not be read."""
+
+    specs: tuple[ClipSpec, ...]
+    vectors: Float[Tensor, "clips dim"]
+    rejects: tuple[Reject, ...] = ()
 
 
 class Embedder:
@@ -187,13 +196,42 @@ class Embedder:
     ) -> Iterator[ClipVectors]:
         """Embed a picture view and a sound view of given clips of a manifest's videos, a few videos at a time."""
         image, audio = views
+        for batch in self._batches(manifest, specs, views, decoder=decoder, workers=workers):
+            yield self._vectors(batch, image=image, audio=audio, output=output)
+
+    def embed_view(
+        self,
+        manifest: Manifest,
+        specs: Sequence[ClipSpec],
+        *,
+        view: str,
+        output: Output = "embedding",
+        workers: int = 0,
+    ) -> Iterator[ViewVectors]:
+        """Embed one view of given clips, a few videos at a time; the clips need nothing else."""
+        for batch in self._batches(manifest, specs, (view,), decoder=None, workers=workers):
+            vectors = torch.empty(0, self._dim(view, output))
+            if batch.specs:
+                vectors = self._run(view, batch.views[view], output=output)
+            yield ViewVectors(batch.specs, vectors, batch.rejects)
+
+    def _batches(
+        self,
+        manifest: Manifest,
+        specs: Sequence[ClipSpec],
+        views: Sequence[str],
+        *,
+        decoder: Decoder | None,
+        workers: int,
+    ) -> Iterable[Batch]:
         cut = {name: self.signal(name) for name in views}
         maker = ViewMaker(cut, image=self.config.image, log_mel=self.config.log_mel)
         data = self.config.data
-        decoder = decoder or choose_decoder(data.decoder, fallback=data.decoder_fallback)
+        decoder = decoder or choose_decoder(
+            data.decoder, fallback=data.decoder_fallback, corpus=manifest.corpus
+        )
         clips = FixedClips(Cutter(manifest, maker, decoder), specs)
-        for batch in fixed_loader(clips, workers=workers):
-            yield self._vectors(batch, image=image, audio=audio, output=output)
+        return fixed_loader(clips, workers=workers, limits=Limits.of(data))
 
     def embed_videos(
         self,
@@ -298,12 +336,5 @@ def _measured(path: Path) -> Video | Reject:
         facts = scan(path).facts
     except DecodeError as error:
         return Reject(str(path), error.reason, str(error))
-    return Video(
-        path=str(path),
-        video_id=facts.content_hash[:16],
-        label="",
-        split="test",
-        decord_exact=False,
-        decord_reason="not checked",
-        **dataclasses.asdict(facts),
-    )
+    unchecked = {"decord_exact": False, "decord_reason": "not checked"}
+    return video_of(dataclasses.asdict(facts) | unchecked, str(path), label="", split="test")

@@ -6,8 +6,8 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from avmi.corpus.manifest import Manifest, Reject
-from avmi.corpus.plan import ClipSpec, SignalView
+from avmi.corpus.manifest import Manifest, Reject, Video
+from avmi.corpus.plan import ClipSpec, SignalView, evaluation_clips
 from avmi.embedder import ClipVectors, Embedder
 from avmi.errors import CorpusError
 from avmi.index.table import EmbeddingBatch, EmbeddingRow, Provenance
@@ -18,6 +18,7 @@ from avmi.types import Split
 class EmbeddingRows:
     """Embeds clips of a split as it is iterated over: a picture and a sound of each clip.
 
+    Of videos that lack pictures or sound, it embeds what they have.
     `rejects` holds, afterwards, the videos that could not be read.
     """
 
@@ -50,7 +51,30 @@ class EmbeddingRows:
                 self.rejects.extend(part.rejects)
                 yield _rows(part, image), part.image
                 yield _rows(part, audio), part.audio
-                bar.update(len({spec.video.path for spec in part.specs}) + len(part.rejects))
+                bar.update(len({spec.video.video_id for spec in part.specs}) + len(part.rejects))
+            for view, lone in ((image, self._without("sound")), (audio, self._without("pictures"))):
+                name = self.model.image_view if view is image else self.model.audio_view
+                for one in self.model.embed_view(
+                    self.chosen, self._specs(lone, name, view), view=name, workers=self.workers
+                ):
+                    self.rejects.extend(one.rejects)
+                    yield [_row(spec, view) for spec in one.specs], one.vectors
+                    bar.update(len({spec.video.video_id for spec in one.specs}) + len(one.rejects))
+
+    def _without(self, what: Literal["pictures", "sound"]) -> list[Video]:
+        if what == "sound":
+            return [video for video in self.chosen if not video.has_sound]
+        return [video for video in self.chosen if not video.has_pictures]
+
+    def _specs(self, videos: list[Video], name: str, view: SignalView) -> tuple[ClipSpec, ...]:
+        data = self.model.config.data
+        return evaluation_clips(
+            videos,
+            {name: view},
+            required=(name,),
+            hop_seconds=data.evaluation_hop_seconds,
+            most_per_video=data.evaluation_clips_per_video,
+        )
 
 
 def _rows(part: ClipVectors, view: SignalView) -> list[EmbeddingRow]:

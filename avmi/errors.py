@@ -45,3 +45,7 @@ class InputError(AvmiError):
 
 class TrainingError(AvmiError):
     """Training cannot go on: a non-finite loss, or no usable data."""
+
+
+class WorkerError(AvmiError):
+    """A decoding worker cannot be started."""

@@ -63,7 +63,9 @@ def _first_picture(
     for video in videos:
         middle = (video.video_start_seconds + video.last_frame_seconds) / 2
         try:
-            with choose_decoder("pyav").open(manifest.path_of(video), video=video) as reader:
+            with choose_decoder("pyav", corpus=manifest.corpus).open(
+                manifest.path_of(video), video=video
+            ) as reader:
                 return video, reader.frames([middle], short_side_px=None).pixels[0]
         except DecodeError:
             continue

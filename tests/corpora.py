@@ -17,7 +17,7 @@ from making import make_clip
 
 from avmi.checkpoint import save_checkpoint
 from avmi.config.schema import PretrainConfig
-from avmi.corpus.manifest import Reject, Video, write_manifest, write_table
+from avmi.corpus.manifest import Reject, Video, video_of, write_manifest, write_table
 from avmi.decode.probe import probe
 from avmi.models.encoders import Encoders, LogMelStatistics
 from avmi.types import Split
@@ -34,13 +34,7 @@ SPLIT_OF_CLIP: tuple[Split, ...] = ("train", "train", "train", "valid", "test")
 def probed(path: Path, *, root: Path, label: str = "", split: Split = "test") -> Video:
     """Probe a file in this process and give the manifest's row, its path relative to `root`."""
     facts = probe(path)
-    return Video(
-        path=str(path.relative_to(root)),
-        video_id=facts["content_hash"][:16],
-        label=label,
-        split=split,
-        **facts,
-    )
+    return video_of(facts, str(path.relative_to(root)), label=label, split=split)
 
 
 def make_corpus(
@@ -142,5 +136,7 @@ def video_row(path: str = "a.mp4", **changes: Any) -> Video:
         "decord_reason": "",
         "content_hash": "0" * 64,
         "size_bytes": 1,
+        "further_labels": (),
+        "is_interval": False,
     }
     return Video(**{**row, **changes})

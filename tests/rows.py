@@ -44,6 +44,8 @@ def video_row(path: str = "a.mp4", **changes: Any) -> Video:
         "decord_reason": "",
         "content_hash": content(path),
         "size_bytes": 1000,
+        "further_labels": (),
+        "is_interval": False,
     }
     return Video(**{**fields, **changes})
 
@@ -56,6 +58,6 @@ def entry(path: str, *, label: str = "", split: Split | None = None) -> Entry:
 def usable(path: str, *, of: str | None = None) -> Outcome:
     """Make the outcome of a usable file, with the content of the file `of`."""
     row = dataclasses.asdict(video_row(path, content_hash=content(of or path)))
-    for name in ("path", "video_id", "label", "split"):
+    for name in ("path", "video_id", "label", "split", "further_labels", "is_interval"):
         del row[name]
     return Outcome(row)

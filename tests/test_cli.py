@@ -24,7 +24,37 @@ from avmi.terminal import run
 
 # Verb → its arguments in order, and its options. A change here is a change for every user's scripts.
 SURFACE = {
-    "prepare": (["source"], {"--out", "--workers", "--time-limit-seconds", "--fractions", "--json"}),
+    "pack": (
+        ["corpus"],
+        {
+            "--out",
+            "--frames-per-second",
+            "--size",
+            "--quality",
+            "--audio",
+            "--sample-rate",
+            "--shard-megabytes",
+            "--split",
+            "--workers",
+            "--time-limit-seconds",
+            "--check",
+            "--json",
+        },
+    ),
+    "prepare": (
+        ["source"],
+        {
+            "--out",
+            "--workers",
+            "--time-limit-seconds",
+            "--fractions",
+            "--needs",
+            "--root",
+            "--engine",
+            "--shard",
+            "--json",
+        },
+    ),
     "views": (
         ["config", "corpus", "overrides"],
         {"--report", "--clips", "--split", "--seed", "--json"},
@@ -158,27 +188,41 @@ def replace(monkeypatch: pytest.MonkeyPatch) -> Replace:
     return place
 
 
+PLAIN: dict[str, Any] = {"needs": "both", "root": None, "engine": "local"}
+SOUND: dict[str, Any] = {"needs": "sound", "root": Path("r"), "engine": "ray"}
 CALLS: list[tuple[str, str, str, list[Any], dict[str, Any]]] = [
     (
         "prepare videos --out c",
         "prepare",
         "prepare",
         [Path("videos")],
-        {"out": Path("c"), "workers": None, "time_limit_seconds": 30.0, "fractions": (0.8, 0.1, 0.1)},
+        {
+            "out": Path("c"),
+            "workers": None,
+            "time_limit_seconds": 30.0,
+            "fractions": (0.8, 0.1, 0.1),
+            **PLAIN,
+        },
     ),
     (
-        "prepare videos --out c --workers 3 --time-limit-seconds 5 --fractions 0.5 0.2 0.3",
+        "prepare videos --out c --workers 3 --time-limit-seconds 5 --fractions 0.5 0.2 0.3 --needs sound --root r --engine ray",
         "prepare",
         "prepare",
         [Path("videos")],
-        {"out": Path("c"), "workers": 3, "time_limit_seconds": 5.0, "fractions": (0.5, 0.2, 0.3)},
+        {"out": Path("c"), "workers": 3, "time_limit_seconds": 5.0, "fractions": (0.5, 0.2, 0.3), **SOUND},
     ),
     (
         "prepare --out c -- -videos",
         "prepare",
         "prepare",
         [Path("-videos")],
-        {"out": Path("c"), "workers": None, "time_limit_seconds": 30.0, "fractions": (0.8, 0.1, 0.1)},
+        {
+            "out": Path("c"),
+            "workers": None,
+            "time_limit_seconds": 30.0,
+            "fractions": (0.8, 0.1, 0.1),
+            **PLAIN,
+        },
     ),
     (
         "embed run corpus --out t.parquet --split valid --workers 0",
@@ -462,7 +506,7 @@ def test_the_traceback_is_shown_when_it_is_asked_for(
         ("prepare x", "avmi: missing option '--out' (see `avmi prepare --help`)"),
         (
             "prepare x --ouut y",
-            "avmi: no such option: --ouut; did you mean --out? (see `avmi prepare --help`)",
+            "avmi: no such option: --ouut; did you mean --out or --root? (see `avmi prepare --help`)",
         ),
         ("--versoin", "avmi: no such option: --versoin; did you mean --version? (see `avmi --help`)"),
         (

@@ -5,7 +5,12 @@ from typing import Annotated, Literal
 
 import typer
 
-Corpus = Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder that `avmi prepare` wrote.")]
+Corpus = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CORPUS", help="Folder that `avmi prepare` or `avmi pack` wrote, or address of such shards."
+    ),
+]
 Checkpoint = Annotated[
     Path, typer.Argument(metavar="CHECKPOINT", help="Checkpoint, or run folder (its best checkpoint).")
 ]

@@ -11,6 +11,7 @@ import typer
 from avmi import __version__
 from avmi.cli.arguments import AnySplit, AsJson, Checkpoint, Config, Corpus, Overrides, Resume, Workers
 from avmi.cli.config import config_app
+from avmi.cli.corpus import pack, prepare
 from avmi.cli.evaluate import evaluate_app
 from avmi.cli.mi import mi_app
 from avmi.terminal import show
@@ -46,40 +47,8 @@ def options_of_all(
     """Take the options that stand before the verb."""
 
 
-@app.command(epilog="Example: avmi prepare ~/videos --out corpora/mine")
-def prepare(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SOURCE", help="Folder of videos (class = subfolder), or a CSV or Parquet of paths."
-        ),
-    ],
-    out: Annotated[Path, typer.Option(metavar="CORPUS", help="Folder to write.")],
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Files probed at a time; otherwise one per core.")
-    ] = None,
-    time_limit_seconds: Annotated[
-        float, typer.Option(metavar="SECONDS", help="A file that takes longer to probe is rejected.")
-    ] = 30.0,
-    fractions: Annotated[
-        tuple[float, float, float],
-        typer.Option(metavar="TRAIN VALID TEST", help="Shares of the splits; they sum to 1."),
-    ] = (0.8, 0.1, 0.1),
-    as_json: AsJson = False,
-) -> None:
-    """List the usable videos of a folder in a manifest.
-
-    Every file is probed; the others are listed with the reason why not. Stopped and started again, it
-    goes on where it was.
-    """
-    from avmi.workflows.prepare import prepare as verb
-
-    show(
-        lambda: verb(
-            source, out=out, workers=workers, time_limit_seconds=time_limit_seconds, fractions=fractions
-        ),
-        as_json=as_json,
-    )
+app.command(epilog="Example: avmi prepare ~/videos --out corpora/mine")(prepare)
+app.command(epilog="Example: avmi pack corpora/mine --out shards/mine\n\nThen: corpus: shards/mine")(pack)
 
 
 @app.command(epilog="Example: avmi views configs/pretrain/quickstart.yaml corpora/mine --report views.html")

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from avmi.config.address import CorpusPlace
 from avmi.config.base import Settings
 from avmi.config.bottleneck import Bottleneck, Private
 from avmi.config.bounds import INFO_NCE, PairBound
@@ -26,7 +27,9 @@ PairChoice = Literal["cross_modal", "all"]
 class PretrainConfig(Settings):
     """Everything that `avmi pretrain` is told."""
 
-    corpus: Path = Field(description="Folder that `avmi prepare` wrote.")
+    corpus: CorpusPlace = Field(
+        description="Folder that `avmi prepare` or `avmi pack` wrote, or address of such shards (s3://…)."
+    )
     run: Path = Field(description="Run folder to write; must be new, empty, or resumed.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Fixes weights, clip choice and augmentation.")
     views: dict[str, View] = Field(min_length=2, description="Views by name.")
@@ -64,7 +67,9 @@ class FinetuneConfig(Settings):
     """Everything that `avmi finetune` is told."""
 
     checkpoint: Path = Field(description="Checkpoint or run folder of `avmi pretrain`.")
-    corpus: Path = Field(description="Folder that `avmi prepare` wrote, with labels.")
+    corpus: CorpusPlace = Field(
+        description="Folder that `avmi prepare` or `avmi pack` wrote, with labels, or address of such shards (s3://…)."
+    )
     run: Path = Field(description="Run folder to write; must be new, empty, or resumed.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Fixes the head's weights and clip choice.")
     view: Literal["image", "audio", "both"] = Field(

@@ -5,12 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from avmi.corpus.findings import FINDINGS, Likeness, mismatch_seconds
 from avmi.corpus.manifest import Reject, Video
-from avmi.types import SPLITS, Split
+from avmi.types import SPLITS, Finding, Split
 
-# Streams that begin or end further apart than this are worth a look: below it lies what encoders do
-# (an AAC frame is 23 ms, a picture 40 ms).
-MISMATCH_SECONDS = 0.1
 _EXAMPLES = 5
 # Upper edges of the histogram's bins, in seconds; the last bin is open.
 _DURATION_EDGES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
@@ -51,11 +49,10 @@ class Audit:
     by_label: tuple[LabelRow, ...]
     ignored: int
     rejected: dict[str, Examples]  # by reason, most frequent first
-    silent: Examples
-    still: Examples
+    findings: dict[Finding, Examples]  # in the order of `FINDINGS`; those that no video has count 0
+    likenesses: tuple[Likeness, ...]  # those across splits first
     variable_frame_rate: Examples
     rotated: Examples
-    mismatched: Examples
     decord_inexact: dict[str, Examples]  # by reason
     durations: tuple[tuple[str, int], ...]
     loudness: tuple[tuple[str, int], ...]
@@ -73,7 +70,12 @@ class Audit:
 
 
 def audit(
-    videos: Sequence[Video], rejects: Sequence[Reject], *, ignored: int, notes: Iterable[str] = ()
+    videos: Sequence[Video],
+    rejects: Sequence[Reject],
+    *,
+    ignored: int,
+    notes: Iterable[str] = (),
+    likenesses: Sequence[Likeness] = (),
 ) -> Audit:
     """Count what is in a corpus; `ignored` files are no media by name, `notes` are said as they are."""
     return Audit(
@@ -82,24 +84,27 @@ def audit(
         by_label=_labels(videos),
         ignored=ignored,
         rejected=_groups((r.reason, (r.path, r.detail)) for r in rejects),
-        silent=_examples(videos, lambda v: f"{v.loudness_dbfs:.0f} dBFS" if v.is_silent else None),
-        still=_examples(videos, lambda v: f"{v.duration_seconds:.1f} s" if v.is_still else None),
+        findings={name: _found(videos, name) for name in FINDINGS},
+        likenesses=tuple(sorted(likenesses, key=lambda like: (not like.crosses_splits, -like.match.share))),
         variable_frame_rate=_examples(
             videos,
             lambda v: f"{v.frame_rate:.2f} per second on average" if v.is_variable_frame_rate else None,
         ),
         rotated=_examples(videos, lambda v: f"{v.rotation_degrees}°" if v.rotation_degrees else None),
-        mismatched=_examples(videos, _mismatch),
         decord_inexact=_groups(
             (v.decord_reason or "unknown", (v.path, "")) for v in videos if not v.decord_exact
         ),
         durations=_histogram((v.duration_seconds for v in videos), edges=_DURATION_EDGES, unit="s"),
-        loudness=_histogram((v.loudness_dbfs for v in videos), edges=_LOUDNESS_EDGES, unit="dBFS"),
-        formats=_counted(f"{v.container} / {v.video_codec} / {v.audio_codec}" for v in videos),
-        picture_sizes=_counted(f"{v.width_px} × {v.height_px}" for v in videos),
-        frame_rates=_counted(f"{v.frame_rate:.3g} per second" for v in videos),
-        sample_rates=_counted(f"{v.sample_rate_hz:,} Hz" for v in videos),
-        channels=_counted(f"{v.channels}" for v in videos),
+        loudness=_histogram(
+            (v.loudness_dbfs for v in videos if v.has_sound), edges=_LOUDNESS_EDGES, unit="dBFS"
+        ),
+        formats=_counted(
+            f"{v.container} / {v.video_codec or 'none'} / {v.audio_codec or 'none'}" for v in videos
+        ),
+        picture_sizes=_counted(f"{v.width_px} × {v.height_px}" for v in videos if v.has_pictures),
+        frame_rates=_counted(f"{v.frame_rate:.3g} per second" for v in videos if v.has_pictures),
+        sample_rates=_counted(f"{v.sample_rate_hz:,} Hz" for v in videos if v.has_sound),
+        channels=_counted(f"{v.channels}" for v in videos if v.has_sound),
         notes=tuple(notes),
     )
 
@@ -135,17 +140,24 @@ def _examples(videos: Iterable[Video], special: Callable[[Video], str | None]) -
     return Examples(len(found), tuple(found[:_EXAMPLES]))
 
 
-def _mismatch(video: Video) -> str | None:
-    start = video.audio_start_seconds - video.video_start_seconds
-    end = video.audio_end_seconds - video.video_end_seconds
-    if max(abs(start), abs(end)) <= MISMATCH_SECONDS:
-        return None
-    parts = []
-    if abs(start) > MISMATCH_SECONDS:
-        parts.append(f"begins {abs(start):.2f} s {'after' if start > 0 else 'before'}")
-    if abs(end) > MISMATCH_SECONDS:
-        parts.append(f"ends {abs(end):.2f} s {'after' if end > 0 else 'before'}")
-    return f"sound {' and '.join(parts)} the pictures"
+def _found(videos: Iterable[Video], name: Finding) -> Examples:
+    return _examples(videos, lambda video: _special(video, name) if name in video.findings else None)
+
+
+def _special(video: Video, name: Finding) -> str:
+    """Say in a few words what makes it so."""
+    begins, ends = mismatch_seconds(video)
+    match name:
+        case "silent":
+            return f"{video.loudness_dbfs:.0f} dBFS"
+        case "still" | "short":
+            return f"{video.duration_seconds:.1f} s"
+        case "offset":
+            return f"sound begins {abs(begins):.2f} s {'after' if begins > 0 else 'before'} the pictures"
+        case "length_mismatch":
+            return f"sound ends {abs(ends):.2f} s {'after' if ends > 0 else 'before'} the pictures"
+        case "near_duplicate":
+            return f"like {video.near_duplicate_of}"
 
 
 def _counted(values: Iterable[str]) -> tuple[tuple[str, int], ...]:

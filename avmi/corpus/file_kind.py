@@ -3,6 +3,7 @@
 import string
 from pathlib import Path
 
+from avmi.corpus.members import open_bytes, size_of
 from avmi.errors import DecodeError
 
 _MP4_BOXES = set(b"ftyp moov mdat wide free skip styp moof sidx mfra meta uuid udta emsg pdin prft".split())
@@ -18,10 +19,8 @@ def not_opened(path: Path, head: bytes, error: Exception) -> DecodeError:
         missing = _missing_of_mp4(path)
         if missing:
             return DecodeError(missing, reason="truncated")
-    if kind and path.stat().st_size < 4096:
-        return DecodeError(
-            f"begins like {kind} but ends after {path.stat().st_size} bytes", reason="truncated"
-        )
+    if kind and size_of(path) < 4096:
+        return DecodeError(f"begins like {kind} but ends after {size_of(path)} bytes", reason="truncated")
     if kind:
         return DecodeError(f"begins like {kind} but cannot be opened: {error}")
     if head and all(byte in _TEXT for byte in head):
@@ -60,8 +59,8 @@ def cut_off(path: Path, *, container: str) -> str:
 
 def _missing_of_mp4(path: Path) -> str:
     """Walk an MP4's outermost boxes; say what is missing when the file ends before them."""
-    size, at, names = path.stat().st_size, 0, set()
-    with path.open("rb") as file:
+    size, at, names = size_of(path), 0, set()
+    with open_bytes(path) as file:
         while at + 8 <= size:
             file.seek(at)
             header = file.read(16)
@@ -86,9 +85,9 @@ def _missing_of_mp4(path: Path) -> str:
 
 
 def _missing_of_avi(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         promised = int.from_bytes(file.read(8)[4:], "little") + 8
-    size = path.stat().st_size
+    size = size_of(path)
     if promised >= 2**32 - 1 or promised <= size * (1 + _SLACK_SHARE):  # never filled in, or whole
         return ""
     return f"its header promises {promised:,} bytes, the file has {size:,}"

@@ -14,7 +14,9 @@ import numpy as np
 from av.container import InputContainer
 from jaxtyping import Float, Int64, UInt8
 
+from avmi.corpus.fingerprint import picture_hash
 from avmi.corpus.measure import are_still, cells_of
+from avmi.corpus.members import ffmpeg_name
 from avmi.errors import DecodeError
 
 _PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of the length at which pictures are looked at
@@ -34,6 +36,7 @@ class Look:
     height_px: int
     rotation_degrees: int
     is_still: bool
+    hashes: tuple[int | None, ...]  # of the pictures looked at, see `picture_hash`
     shown: tuple[Int64[np.ndarray, "pictures"], Int64[np.ndarray, "pictures"]] | None
 
 
@@ -68,7 +71,9 @@ def look(
     seen = _from_keyframes(container, video, pts, keyframes) if keyframes else None
     if seen is not None:
         return _look(seen, shown=None)
-    with av.open(str(path.absolute()), metadata_errors="replace") as again:
+    name, protocols = ffmpeg_name(path)
+    options = {"protocol_whitelist": protocols}
+    with av.open(name, metadata_errors="replace", container_options=options) as again:
         return _from_all(again, again.streams[video.index], pts)
 
 
@@ -77,7 +82,9 @@ def _look(seen: Sequence[_Seen], *, shown: tuple[np.ndarray, np.ndarray] | None)
     width, height = first.width_px, first.height_px
     if first.rotation_degrees % 180:
         width, height = height, width
-    return Look(width, height, first.rotation_degrees, are_still([s.cells for s in seen]), shown)
+    cells = [s.cells for s in seen]
+    hashes = tuple(picture_hash(c) for c in cells)
+    return Look(width, height, first.rotation_degrees, are_still(cells), hashes, shown)
 
 
 def _from_keyframes(

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avmi.corpus.address import local_folder
 from avmi.errors import CorpusError
-from avmi.types import SPLITS, Split, StrPath
+from avmi.types import SPLITS, Finding, Split, StrPath
 
 MANIFEST_FILE = "manifest.parquet"
 REJECTS_FILE = "rejects.parquet"
-FORMAT_VERSION = 1
+HERE = "."  # root of a manifest whose paths start from its own folder, wherever that is
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Video:
     """One usable video: what `prepare` measured of it. Seconds are on the container's clock."""
 
     path: str  # as found, relative to the source folder when it lies below it
-    video_id: str  # content hash, short: stable under moving and renaming
+    video_id: str  # content hash, short, and the interval: stable under moving and renaming
     label: str  # class name; "" when unlabelled
     split: Split
     video_start_seconds: float  # time of the first picture
@@ -50,10 +52,29 @@ class Video:
     decord_reason: str  # why not; "" when exact
     content_hash: str  # blake2b of the whole file
     size_bytes: int
+    further_labels: tuple[str, ...]  # of a corpus with several classes for a video; `label` is the first
+    is_interval: bool  # of a longer file: its streams' starts and ends are those of the interval
+    findings: tuple[Finding, ...] = ()  # what is questionable about it, see `avmi.corpus.findings`
+    near_duplicate_of: str = ""  # path of the video that this one repeats; "" of none
+    index_reason: str = "no packet table"  # why it is read through its container; "" when by its packet table
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether there is a picture; without one its start and end are 0, its size 0 and its codec ""."""
+        return self.video_end_seconds > self.video_start_seconds
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether there is sound; without it its start and end are 0, its rate 0 and its codec ""."""
+        return self.audio_end_seconds > self.audio_start_seconds
 
     @property
     def duration_seconds(self) -> float:
-        """Length of the time that has both picture and sound."""
+        """Length of the time that has both picture and sound; of the one that is there if there is only one."""
+        if not self.has_sound:
+            return self.video_end_seconds - self.video_start_seconds
+        if not self.has_pictures:
+            return self.audio_end_seconds - self.audio_start_seconds
         start = max(self.video_start_seconds, self.audio_start_seconds)
         return min(self.video_end_seconds, self.audio_end_seconds) - start
 
@@ -67,7 +88,52 @@ class Reject:
     detail: str
 
 
-_ARROW_TYPES = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
+_OF_ENTRY = {"path", "video_id", "label", "split", "further_labels", "is_interval"}
+_OF_CORPUS = {"findings", "near_duplicate_of"}
+
+
+def video_of(
+    facts: Mapping[str, Any],
+    path: str,
+    *,
+    label: str,
+    split: Split,
+    further_labels: tuple[str, ...] = (),
+    part: str | None = None,
+) -> Video:
+    """Make a row of what was measured of a file (a probe's facts; what the manifest does not keep is left).
+
+    `part` names an interval of the file, as the end of the row's id; None is the whole file.
+    """
+    measured = {f.name for f in dataclasses.fields(Video)} - _OF_ENTRY - _OF_CORPUS
+    return Video(
+        path=path,
+        video_id=facts["content_hash"][:16] + (part or ""),
+        label=label,
+        split=split,
+        further_labels=further_labels,
+        is_interval=part is not None,
+        **{name: value for name, value in facts.items() if name in measured},
+    )
+
+
+@dataclass(frozen=True)
+class EarlierRow:
+    """What a new manifest takes over from the one that it replaces."""
+
+    path: str
+    content_hash: str
+    split: Split
+
+
+_ARROW_TYPES = {
+    str: pa.string(),
+    float: pa.float64(),
+    int: pa.int64(),
+    bool: pa.bool_(),
+    tuple[str, ...]: pa.list_(pa.string()),
+    tuple[Finding, ...]: pa.list_(pa.string()),
+}
 
 
 def arrow_schema(row_type: type) -> pa.Schema:
@@ -98,6 +164,11 @@ class Manifest:
     def split(self, *splits: Split) -> "Manifest":
         """Keep the videos of these splits."""
         return dataclasses.replace(self, videos=tuple(v for v in self.videos if v.split in splits))
+
+    def without(self, *findings: Finding) -> "Manifest":
+        """Leave out the videos that have any of these findings."""
+        kept = tuple(v for v in self.videos if not set(findings) & set(v.findings))
+        return dataclasses.replace(self, videos=kept)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -137,8 +208,13 @@ def write_table(path: Path, rows: Iterable[Video | Reject], *, row_type: type, *
 
 
 def write_manifest(corpus: StrPath, videos: Iterable[Video], *, root: StrPath) -> None:
-    """Write `manifest.parquet` into the corpus folder; `root` is what its paths start from."""
-    write_table(Path(corpus) / MANIFEST_FILE, videos, row_type=Video, root=str(Path(root).resolve()))
+    """Write `manifest.parquet` into the corpus folder; `root` is what its paths start from, or `HERE`."""
+    write_table(
+        Path(corpus) / MANIFEST_FILE,
+        videos,
+        row_type=Video,
+        root=HERE if root == HERE else str(Path(root).resolve()),
+    )
 
 
 def read_manifest(corpus: StrPath) -> Manifest:
@@ -146,13 +222,33 @@ def read_manifest(corpus: StrPath) -> Manifest:
 
     Raises `CorpusError` when the folder was not written by `avmi prepare`, or by another version.
     """
-    path = Path(corpus) / MANIFEST_FILE
+    folder = local_folder(corpus)
+    path = folder / MANIFEST_FILE
     table, metadata = _read_table(path, row_type=Video)
-    videos = tuple(Video(**row) for row in table.to_pylist())
+    lists = ("further_labels", "findings")
+    videos = tuple(
+        Video(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in table.to_pylist()
+    )
     unknown = {v.split for v in videos} - set(SPLITS)
     if unknown:
         raise CorpusError(f"{path}: unknown split {sorted(unknown)}; splits are {SPLITS}")
-    return Manifest(root=Path(metadata["root"]), videos=videos, corpus=Path(corpus))
+    # Shards move about with their manifest; other corpora point at videos that stay where they are.
+    root = folder if metadata["root"] == HERE else Path(metadata["root"])
+    return Manifest(root=root, videos=videos, corpus=folder)
+
+
+def read_earlier(corpus: StrPath) -> tuple[EarlierRow, ...]:
+    """Read what is kept of a manifest that is to be replaced, whatever its format.
+
+    Raises `CorpusError` when it is no manifest.
+    """
+    path = Path(corpus) / MANIFEST_FILE
+    try:
+        table = pq.read_table(path, columns=[f.name for f in dataclasses.fields(EarlierRow)])
+        rows = tuple(EarlierRow(**row) for row in table.to_pylist())
+    except (pa.ArrowException, OSError, TypeError, ValueError) as error:
+        raise CorpusError(f"{path} is not a table of avmi ({error})") from error
+    return tuple(row for row in rows if row.split in SPLITS)
 
 
 def read_rejects(corpus: StrPath) -> tuple[Reject, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int64
 
+from avmi.corpus.fingerprint import SoundListener, SoundMarks
 from avmi.errors import DecodeError
 
 FLOOR_DBFS = -120.0  # what silence is given in place of -inf: below the last bit of 16-bit sound (-96)
@@ -84,6 +85,7 @@ class SoundMeter:
     end_seconds: float = 0.0
     samples: int = 0
     errors: int = 0
+    _listener: SoundListener = field(default_factory=SoundListener)
     _peak: float = 0.0
     _square_sum: float = 0.0
     _waiting: list[np.ndarray] = field(default_factory=list)  # of one shape and kind
@@ -122,6 +124,7 @@ class SoundMeter:
         mono = _as_float(mono, planes.dtype)
         self._peak = max(self._peak, float(mono.max()), -float(mono.min()))
         self._square_sum += float(np.dot(mono, mono))
+        self._listener.add(mono, sample_rate_hz=self.sample_rate_hz)
 
     @property
     def peak(self) -> float:
@@ -140,6 +143,12 @@ class SoundMeter:
         self._settle()
         power = self._square_sum / self.samples if self.samples else 0.0
         return max(FLOOR_DBFS, 10 * math.log10(power)) if power > 0 else FLOOR_DBFS
+
+    @property
+    def marks(self) -> SoundMarks:
+        """Fingerprint of the mono mix."""
+        self._settle()
+        return self._listener.marks()
 
     @property
     def is_silent(self) -> bool:

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO, runtime_checkable
 
 from avmi.errors import AvmiError, DecodeError
 
@@ -41,6 +41,28 @@ class Outcome:
     detail: str = ""
 
 
+@runtime_checkable
+class Engine(Protocol):
+    """What runs probes over many files: `ProbePool`, or one of the same kind elsewhere."""
+
+    def __enter__(self) -> "Engine":
+        """Begin."""
+        ...
+
+    def __exit__(self, *error: Any) -> None:
+        """End every process that was started."""
+        ...
+
+    def run(self, paths: Iterable[Path], *, chain: int = 0) -> Iterator[tuple[Path, Outcome]]:
+        """Probe every file with a chain, yielding outcomes as they come, in no fixed order."""
+        ...
+
+
+def probe_name(probe: Probe | str) -> str:
+    """Name a probe as a child process imports it."""
+    return probe if isinstance(probe, str) else f"{probe.__module__}:{probe.__qualname__}"
+
+
 @dataclass
 class _Child:
     process: subprocess.Popen[str]
@@ -59,8 +81,8 @@ class ProbePool:
     go to the first probe of a chain; those on which it hangs or crashes go to the next.
     """
 
-    def __init__(self, *chains: Sequence[Probe], workers: int, time_limit_seconds: float) -> None:
-        self._chains = [[f"{p.__module__}:{p.__qualname__}" for p in chain] for chain in chains]
+    def __init__(self, *chains: Sequence[Probe | str], workers: int, time_limit_seconds: float) -> None:
+        self._chains = [[probe_name(probe) for probe in chain] for chain in chains]
         self._chain = 0
         self._workers = workers
         self._limit = time_limit_seconds

@@ -8,29 +8,43 @@ from avmi.config.parts import DecoderName
 from avmi.corpus.manifest import Video
 from avmi.decode.clip import Decoder, Reader
 from avmi.errors import DecodeError
+from avmi.store.packing import is_packed
 
 log = logging.getLogger(__name__)
 
 
-def choose_decoder(name: DecoderName, *, fallback: DecoderName | None = None) -> Decoder:
-    """Build the decoder of this name; with a fallback, files that it refuses go to that one."""
-    decoder = _build(name)
+def choose_decoder(
+    name: DecoderName, *, fallback: DecoderName | None = None, corpus: Path | None = None
+) -> Decoder:
+    """Build the decoder of this name; with a fallback, files that it refuses go to that one.
+
+    `corpus` is the folder that the manifest was read from. Packed shards have one decoder, whatever the name.
+    """
+    if corpus is not None and is_packed(corpus):
+        from avmi.decode.shards import ShardDecoder
+
+        return ShardDecoder(corpus)
+    decoder = _build(name, corpus)
     if fallback is None or fallback == name:
         return decoder
-    return FallbackDecoder(decoder, _build(fallback))
+    return FallbackDecoder(decoder, _build(fallback, corpus))
 
 
-def _build(name: DecoderName) -> Decoder:
+def _build(name: DecoderName, corpus: Path | None) -> Decoder:
     # Each backend loads its own FFmpeg: import only what is asked for.
     match name:
         case "pyav":
             from avmi.decode.pyav import PyAvDecoder
 
-            return PyAvDecoder()
+            return PyAvDecoder(corpus)
         case "decord":
             from avmi.decode.decord import DecordDecoder
 
             return DecordDecoder()
+        case "torchcodec":
+            from avmi.decode.torchcodec import TorchcodecDecoder
+
+            return TorchcodecDecoder()
 
 
 class FallbackDecoder:

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8
-from PIL import Image
 
 from avmi.corpus.manifest import Video
 from avmi.decode.clip import Frames, Reader, Waveform
 from avmi.decode.pictures import LARGEST_ROUNDING_SECONDS
-from avmi.decode.pyav import PyAvReader, scaled_size
+from avmi.decode.pyav import PyAvReader
+from avmi.decode.scale import scale_pixels
 from avmi.errors import DecodeError
 
 
@@ -84,12 +84,7 @@ class DecordReader(Reader):
             raise DecodeError(
                 f"decord cannot read {self._path}: {_first_line(error)}", reason="damaged"
             ) from error
-        height, width = pixels.shape[1:3]
-        size = scaled_size(width, height, short_side_px=short_side_px)
-        if size == (width, height):
-            return np.asarray(pixels, dtype=np.uint8)
-        way = Image.Resampling.BOX if size[0] < width else Image.Resampling.BILINEAR
-        return np.stack([np.asarray(Image.fromarray(p).resize(size, way)) for p in pixels])
+        return scale_pixels(pixels, short_side_px=short_side_px)
 
     def audio(self, start_seconds: float, end_seconds: float, *, sample_rate_hz: int) -> Waveform:
         """Mono sound of this interval, by PyAV; see `Reader.audio`."""

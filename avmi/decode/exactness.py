@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from avmi.decode.decord import open_decord, picture_intervals
 from avmi.decode.opened import OpenedFile
 from avmi.decode.pictures import PictureSource
-from avmi.decode.pyav import upright_rgb
+from avmi.decode.rgb import upright_rgb
 from avmi.errors import DecodeError
 
 # FFmpeg's first name of the container. Others hang decord (MPEG-TS), or it cannot seek in them (PS, FLV).
@@ -144,8 +144,15 @@ def _pictures_differ(file: OpenedFile, reader: object, packets: VideoPackets) ->
     for place in sorted({p + shift for p in probes for shift in (-1, 0, 1)} & set(range(len(times)))):
         picture = source.at(times[place], end_seconds=end, last_seconds=None)
         truth[place] = upright_rgb(picture.frame, short_side_px=None)
+    # The first comes with the one after the jump back: one seek less.
+    batches = [probes[:1], sorted(set(probes[1:]))]
+    given_at = {
+        place: given
+        for batch in batches
+        for place, given in zip(batch, reader.get_batch(batch).asnumpy(), strict=True)  # type: ignore[attr-defined]
+    }
     for place in probes:
-        given = reader.get_batch([place]).asnumpy()[0]  # type: ignore[attr-defined]
+        given = given_at[place]
         distances = {p: _distance(given, truth[p]) for p in truth if abs(p - place) <= 1}
         own = distances[place]
         if own > _SAME_PICTURE_LEVELS or own > min(distances.values()) + 0.5:
@@ -156,4 +163,5 @@ def _pictures_differ(file: OpenedFile, reader: object, packets: VideoPackets) ->
 def _distance(a: UInt8[np.ndarray, "..."], b: UInt8[np.ndarray, "..."]) -> float:
     if a.shape != b.shape:
         return float("inf")
-    return float(np.abs(a.astype(np.int16) - b).mean())
+    # Every other row tells as much, at half the cost.
+    return float(np.abs(a[::2].astype(np.int16) - b[::2]).mean())

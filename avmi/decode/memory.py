@@ -50,8 +50,11 @@ class RememberingDecoder:
         self._sounds: dict[tuple[Path, int], Waveform | None] = {}
 
     def open(self, path: Path, *, video: Video | None) -> Reader:
-        """Open a file; what is in memory is not opened before something else is asked for."""
-        if video is None or video.duration_seconds > LONGEST_SECONDS:
+        """Open a file; what is in memory is not opened before something else is asked for.
+
+        The file of an interval may be hours long: it is cut as ever.
+        """
+        if video is None or video.is_interval or video.duration_seconds > LONGEST_SECONDS:
             return self.decoder.open(path, video=video)
         return _RememberingReader(self, path, video)
 

@@ -11,10 +11,14 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from avmi.corpus.members import ffmpeg_name
 from avmi.errors import DecodeError
 
 # AVFMT_TS_DISCONT of FFmpeg: timestamps of this format may start anywhere (MPEG-TS, MPEG-PS).
 _TIMESTAMPS_START_ANYWHERE = 0x200
+
+# Decoders mend damage out of what they decoded before: after a seek that is another picture.
+DAMAGE_IS_AN_ERROR = {"err_detect": "explode"}
 
 
 class OpenedFile:
@@ -31,11 +35,10 @@ class OpenedFile:
 
     def _open(self) -> None:
         try:
-            # An absolute name cannot be taken for a URL ("a:b.mp4"), and nothing that a file names is fetched.
+            # Nothing that a file names is fetched.
+            name, protocols = ffmpeg_name(self.path)
             self.container: InputContainer = av.open(
-                str(self.path.absolute()),
-                metadata_errors="replace",
-                container_options={"protocol_whitelist": "file"},
+                name, metadata_errors="replace", container_options={"protocol_whitelist": protocols}
             )
         except (FFmpegError, UnicodeError, OSError) as error:
             raise DecodeError(f"{self.path} cannot be opened: {error}", reason="open_failed") from error
@@ -45,6 +48,8 @@ class OpenedFile:
         for stream in (video, audio):
             if stream is not None and stream.codec_context is not None:
                 stream.codec_context.thread_count = 1  # loaders run one process per core already
+        if video is not None and video.codec_context is not None:
+            video.codec_context.options = DAMAGE_IS_AN_ERROR
         self.video = cast(VideoStream | None, video)
         self.audio = cast(AudioStream | None, audio)
         self.fresh = True  # nothing was read yet: decoding now is a plain decode from the start

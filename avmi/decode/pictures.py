@@ -32,8 +32,32 @@ _SKIP_UNTIL_SECONDS = 0.7
 # Containers in which a packet after a seek has the timestamp that it has in a read from the start. MPEG-PS
 # has one timestamp for several pictures and counts on from the wrong one; others are not proved.
 _CAN_SEEK = {"mov", "matroska", "mpegts", "flv", "avi", "asf"}
+_CHUNK_HEADER_BYTES = 8  # of AVI's chunks: the index points at it, a packet begins behind it
 # Decoders that obey a change of this setting between packets (dav1d does not).
-_CAN_SKIP = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}
+CAN_SKIP = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}
+
+
+def tolerance_ticks(tick_seconds: float) -> float:
+    """How many ticks before its timestamp a picture counts as on the screen."""
+    coarse = tick_seconds > 2.1 * LARGEST_ROUNDING_SECONDS
+    return _EXACT_SECONDS / tick_seconds if coarse else 0.5
+
+
+def chunks_are_indexed(file: OpenedFile) -> bool:
+    """Tell whether an AVI's index says what its chunks are.
+
+    The clock of AVI is the count of chunks: where one is lost, a seek by the index and a read from the start
+    disagree about every later time.
+    """
+    file.rewind()
+    stream = file.video
+    assert stream is not None
+    index = [(entry.timestamp, entry.pos) for entry in stream.index_entries]
+    try:
+        chunks = [(packet.dts, packet.pos) for packet in file.packets(stream) if packet.size]
+    except FFmpegError:
+        return False
+    return index == [(ticks, (place or 0) - _CHUNK_HEADER_BYTES) for ticks, place in chunks]
 
 
 @dataclass(frozen=True)
@@ -55,9 +79,8 @@ class PictureSource:
             raise DecodeError(f"{file.path}: the video has no clock", reason="no_timestamps")
         self._file = file
         self._tick_seconds = float(file.video.time_base)
-        coarse = self._tick_seconds > 2.1 * LARGEST_ROUNDING_SECONDS
-        self._tolerance = _EXACT_SECONDS / self._tick_seconds if coarse else 0.5  # in ticks
-        self._can_skip = file.video.codec_context.name in _CAN_SKIP
+        self._tolerance = tolerance_ticks(self._tick_seconds)
+        self._can_skip = file.video.codec_context.name in CAN_SKIP
         # AVI has no presentation timestamps, and what FFmpeg makes of the order of B-frames is wrong for
         # packed ones (Xvid, much of UCF101): there pictures come up in the decoder's order, one for each
         # chunk, counted from the start.
@@ -65,6 +88,7 @@ class PictureSource:
         if self._by_order:
             self._can_skip = False
         self._never_seek = self._by_order or file.format_name not in _CAN_SEEK
+        self._trusts_index = file.format_name != "avi"
         self._forget()
 
     def _forget(self) -> None:
@@ -152,7 +176,10 @@ class PictureSource:
 
     def _start_at_or_before(self, ticks: float, *, skip: bool) -> None:
         """Stand on a picture that is not after these ticks; everything from there on is decodable."""
-        stream = self._file.video
+        if not (self._trusts_index or self._never_seek):
+            self._trusts_index = chunks_are_indexed(self._file)
+            self._never_seek = not self._trusts_index
+        stream = self._file.video  # only now: looking at the index opened the file again
         assert stream is not None
         start = stream.start_time or 0
         for back_seconds in () if self._never_seek else _SEEK_BACK_SECONDS:
@@ -196,7 +223,7 @@ class PictureSource:
                 return
             if self._ahead.ticks > ticks + self._tolerance:
                 return
-            if self._current is not None:
+            if self._current is not None and not self._ahead.after_damage:
                 self._step_ticks = self._ahead.ticks - self._current.ticks
             self._current, self._ahead = self._ahead, None
 
@@ -280,12 +307,14 @@ class PictureSource:
         slack = self._tolerance * self._tick_seconds + 1e-9
         came = self.seconds_of(picture)
         goes = came + self._duration_seconds(picture)
+        # Beside damage only what is measured counts: a header's rate may be damaged, too.
+        surely_goes = came + self._least_duration_seconds(picture)
         if self._ahead is not None:
-            if self._ahead.after_damage and seconds >= goes:
+            if self._ahead.after_damage and seconds >= surely_goes:
                 raise self._damage_at(seconds)
             return
         lacks_pictures = self._damaged or (last_seconds is not None and came < last_seconds - slack)
-        if lacks_pictures and seconds >= goes:
+        if lacks_pictures and seconds >= surely_goes:
             raise self._damage_at(seconds)
         end = goes if end_seconds is None else end_seconds
         if seconds >= end:
@@ -298,6 +327,11 @@ class PictureSource:
         return DecodeError(
             f"{self._file.path}: the pictures at {seconds:.3f} s are damaged or missing", reason="damaged"
         )
+
+    def _least_duration_seconds(self, picture: Picture) -> float:
+        """How long it stands for certain: its packet's duration or the last distance, whichever is shorter."""
+        measured = [ticks for ticks in (picture.frame.duration or 0, self._step_ticks) if ticks > 0]
+        return min(measured, default=1) * self._tick_seconds
 
     def _duration_seconds(self, picture: Picture) -> float:
         """How long it stands if nothing follows: as its packet says, unless that is a rounding tick."""

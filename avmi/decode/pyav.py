@@ -1,6 +1,8 @@
 """A path → exact pictures and sound through FFmpeg's libraries (PyAV): the default backend."""
 
+import contextlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,12 @@ from av.video.frame import VideoFrame
 from jaxtyping import UInt8
 
 from avmi.corpus.manifest import Video
+from avmi.corpus.packet_file import PacketFile
 from avmi.decode.clip import Frames, Waveform, WholeReader
 from avmi.decode.opened import OpenedFile
+from avmi.decode.packet_reader import PacketReader, open_file
 from avmi.decode.pictures import PictureSource
+from avmi.decode.rgb import upright_rgb
 from avmi.decode.sound import SoundSource
 from avmi.errors import DecodeError
 
@@ -93,33 +98,24 @@ class PyAvReader(WholeReader):
 
 
 class PyAvDecoder:
-    """The default backend: exact for every file that FFmpeg reads, or `DecodeError`."""
+    """The default backend: exact for every file that FFmpeg reads, or `DecodeError`.
+
+    With a corpus folder, files that `prepare` made a packet table of are read by it.
+    """
 
     name: str = "pyav"
 
-    def open(self, path: Path, *, video: Video | None) -> PyAvReader:
+    def __init__(self, corpus: Path | None = None) -> None:
+        self._tables = PacketFile(corpus) if corpus is not None else None
+
+    def open(self, path: Path, *, video: Video | None) -> PyAvReader | PacketReader:
         """Open a file; raises `DecodeError` when FFmpeg cannot."""
+        if self._tables is not None and video is not None and not video.index_reason:
+            with contextlib.suppress(OSError):  # of which the container tells
+                file, about = open_file(path)
+                table = self._tables.find(video.content_hash, about)
+                if table is not None:
+                    container = partial(PyAvReader, path, video=video)
+                    return PacketReader(file, table, video=video, open_container=container)
+                file.close()
         return PyAvReader(path, video=video)
-
-
-def scaled_size(width: int, height: int, *, short_side_px: int | None) -> tuple[int, int]:
-    """Give the (width, height) with that short side and the old shape."""
-    if short_side_px is None:
-        return width, height
-    scale = short_side_px / min(width, height)
-    return round(width * scale), round(height * scale)
-
-
-def upright_rgb(frame: VideoFrame, *, short_side_px: int | None) -> UInt8[np.ndarray, "height width 3"]:
-    """Convert a decoded frame to RGB, scale it, and turn it as the file's display matrix says."""
-    width, height = scaled_size(frame.width, frame.height, short_side_px=short_side_px)
-    shrinks = width < frame.width
-    rgb = frame.reformat(
-        width=width,
-        height=height,
-        format="rgb24",
-        interpolation="AREA" if shrinks else "BILINEAR",
-        threads=1,
-    ).to_ndarray()
-    quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise, as numpy turns
-    return np.ascontiguousarray(np.rot90(rgb, quarter_turns)) if quarter_turns else rgb

@@ -13,7 +13,7 @@ import numpy as np
 import soxr
 from av.audio.frame import AudioFrame
 from av.error import FFmpegError
-from jaxtyping import Float32, Float64, Shaped
+from jaxtyping import Float32, Float64, Int64, Shaped
 
 from avmi.corpus.container import interleaved
 from avmi.corpus.plan import EDGE_SECONDS
@@ -21,12 +21,14 @@ from avmi.decode.opened import OpenedFile
 from avmi.errors import DecodeError
 
 # Decoded on either side of the interval, so that its edges are resampled and placed like its middle.
-_GUARD_SECONDS = 0.35
+GUARD_SECONDS = 0.35
 # Filter length of soxr HQ at the rates in use is below 5 ms; the rest is rounding up.
 _FILTER_SECONDS = 0.02
 # Half width, in blocks, of the rolling median over the timestamps.
 _MEDIAN_BLOCKS = 10
 _LARGEST_STEP_SECONDS = 1e-3
+# Stamps that agree so well with the count are exact: what is left is the rounding of 64-bit seconds.
+_SAME_SECONDS = 1e-9
 # Up to this second sound is decoded from the start: cheaper than it is worth to be clever.
 _SEEK_AFTER_SECONDS = 60.0
 # A seek goes this far before the guard: the first block after it may be wrong (AAC needs the one before).
@@ -72,7 +74,7 @@ class SoundSource:
         self, start_seconds: float, end_seconds: float, *, sample_rate_hz: int
     ) -> Float32[np.ndarray, "samples"]:
         """Cut and resample an interval; raises `DecodeError` as `Reader.audio` does."""
-        low, high = start_seconds - _GUARD_SECONDS, end_seconds + _GUARD_SECONDS
+        low, high = start_seconds - GUARD_SECONDS, end_seconds + GUARD_SECONDS
         self._decode(low, high)
         near = [
             place
@@ -197,30 +199,54 @@ def cut_sound(
     if len(rates) > 1:
         raise DecodeError(f"the sample rate changes between {interval}", reason="audio_changes")
     source_hz = rates.pop()
-    first = _place_of_start(
-        blocks, start_seconds, end_seconds, source_hz=source_hz, tick_seconds=tick_seconds
+    first = place_of_start(
+        np.array([block.seconds for block in blocks]),
+        np.array([block.length for block in blocks]),
+        start_seconds,
+        end_seconds,
+        source_hz=source_hz,
+        tick_seconds=tick_seconds,
     )
     wave = np.concatenate([mono(block) for block in blocks])
+    return cut_samples(
+        wave, first, start_seconds, end_seconds, source_hz=source_hz, sample_rate_hz=sample_rate_hz
+    )
+
+
+def cut_samples(
+    wave: Float32[np.ndarray, "_"],
+    first: int,
+    start_seconds: float,
+    end_seconds: float,
+    *,
+    source_hz: int,
+    sample_rate_hz: int,
+) -> Float32[np.ndarray, "samples"]:
+    """Resample an interval that begins at sample `first` of a wave; raises `DecodeError` ("damaged")."""
     count = round((end_seconds - start_seconds) * sample_rate_hz)
     samples = _resample_from(wave, first, count, source_hz=source_hz, target_hz=sample_rate_hz)
     if not np.isfinite(samples).all():
-        raise DecodeError(f"the sound from {interval} is damaged", reason="damaged")
+        raise DecodeError(
+            f"the sound from {start_seconds:.3f} to {end_seconds:.3f} s is damaged", reason="damaged"
+        )
     return samples.clip(-1, 1)
 
 
-def _place_of_start(
-    blocks: Sequence[Block],
+def place_of_start(
+    stamps: Float64[np.ndarray, "blocks"],
+    lengths: Int64[np.ndarray, "blocks"],
     start_seconds: float,
     end_seconds: float,
     *,
     source_hz: int,
     tick_seconds: float,
 ) -> int:
-    """Place of the interval's first sample among the blocks'; -n when n samples before them are missing."""
+    """Place of the interval's first sample among the blocks'; -n when n samples before them are missing.
+
+    `stamps` are in seconds. Raises `DecodeError` as `cut_sound` does.
+    """
     interval = f"{start_seconds:.3f} to {end_seconds:.3f} s"
-    lengths = np.array([block.length for block in blocks])
     counted = np.concatenate([[0], np.cumsum(lengths)]) / source_hz
-    stamps = np.array([block.seconds for block in blocks])
     if np.isnan(stamps).all():
         raise DecodeError("the sound has no timestamps", reason="no_timestamps")
     late = stamps - counted[:-1]
@@ -256,6 +282,8 @@ def _clock_of_first_sample(
     if len(late) != len(inside) or not inside.any():
         raise DecodeError(f"there is no sound from {interval}", reason="audio_short")
     allowed = max(_LARGEST_STEP_SECONDS, 1.5 * tick_seconds)
+    if np.ptp(late) <= _SAME_SECONDS:
+        return float(np.median(late))
     # Mirrored at its ends: one early stamp at the end of the stream is no majority.
     padded = np.pad(late, _MEDIAN_BLOCKS, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _MEDIAN_BLOCKS + 1)
@@ -285,7 +313,12 @@ def mono(block: Block) -> Float32[np.ndarray, "samples"]:
     planes = block.planes()
     if len(planes) != block.channels:  # packed: one row, channels in turn
         planes = planes.reshape(-1, block.channels).T
-    mixed = planes[0] if block.channels == 1 else planes.mean(axis=0, dtype=np.float32)
+    return scaled_mono(planes)
+
+
+def scaled_mono(planes: Shaped[np.ndarray, "channels samples"]) -> Float32[np.ndarray, "samples"]:
+    """Average the rows; integer samples are scaled to [-1, 1]."""
+    mixed = planes[0] if len(planes) == 1 else planes.mean(axis=0, dtype=np.float32)
     wave = np.asarray(mixed, dtype=np.float32)
     if planes.dtype.kind == "f":
         return wave
@@ -298,13 +331,18 @@ def _resample_from(
     wave: Float32[np.ndarray, "_"], first: int, count: int, *, source_hz: int, target_hz: int
 ) -> Float32[np.ndarray, "samples"]:
     """Resample so that the first of `count` samples falls on source sample `first`; silence outside."""
-    unit = source_hz // math.gcd(source_hz, target_hz)  # after so many samples both grids meet
-    lead = unit * math.ceil(_FILTER_SECONDS * source_hz / unit)
-    tail = math.ceil(_FILTER_SECONDS * source_hz)
-    low, high = first - lead, first + math.ceil(count * source_hz / target_hz) + tail
+    low, high = samples_needed(first, count, source_hz=source_hz, target_hz=target_hz)
     piece = wave[max(low, 0) : max(high, 0)]
     piece = np.pad(piece, (max(-low, 0), max(high - len(wave), 0)))
     if source_hz != target_hz:
         piece = soxr.resample(piece, source_hz, target_hz, quality="HQ")
-    skip = lead * target_hz // source_hz
+    skip = (first - low) * target_hz // source_hz
     return np.asarray(piece[skip : skip + count], dtype=np.float32)
+
+
+def samples_needed(first: int, count: int, *, source_hz: int, target_hz: int) -> tuple[int, int]:
+    """First source sample and the one after the last that `count` resampled ones from `first` on depend on."""
+    unit = source_hz // math.gcd(source_hz, target_hz)  # after so many samples both grids meet
+    lead = unit * math.ceil(_FILTER_SECONDS * source_hz / unit)
+    tail = math.ceil(_FILTER_SECONDS * source_hz)
+    return first - lead, first + math.ceil(count * source_hz / target_hz) + tail

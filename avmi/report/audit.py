@@ -1,9 +1,10 @@
 """The numbers of an audit → its HTML page, and the few lines that the terminal shows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from avmi.corpus.audit import MISMATCH_SECONDS, Audit, Examples
+from avmi.corpus.audit import Audit, Examples
+from avmi.report.audit_findings import findings_section, likenesses_section
 from avmi.report.page import Bars, Block, Card, Cell, Facts, Figure, Gallery, Section, Table, Text, render
 from avmi.types import SPLITS
 
@@ -11,11 +12,13 @@ _MOST_LABELS = 500
 _MOST_ROWS = 12
 
 REASONS = {
+    "bad_interval": "the table asks for seconds that are no interval",
     "bad_timestamps": "the timestamps contradict the content",
     "decode_error": "picture or sound cannot be decoded",
     "decoder_crash": "the decoder crashed on it",
     "duplicate": "same content as another file, which is kept",
     "empty_file": "0 bytes",
+    "interval_outside": "the file has nothing within the seconds that the table asks for",
     "missing": "listed, but not there",
     "name_not_utf8": "a name that is not UTF-8",
     "no_audio": "no sound in it",
@@ -24,8 +27,9 @@ REASONS = {
     "no_video_decoder": "a picture codec that cannot be decoded here",
     "not_a_file": "a pipe, device or socket",
     "not_media": "text, a picture, or something else that is no video",
+    "split_conflict": "another interval of its file is in another split",
     "time_limit": "probing took too long",
-    "too_short": "too little time with both picture and sound",
+    "too_short": "too little time with what is needed of picture and sound",
     "truncated": "the file was cut off",
     "unreadable": "the system does not let it be read",
 }
@@ -42,12 +46,24 @@ class Thumbnail:
     jpeg: bytes
 
 
-def audit_page(audit: Audit, *, source: str, thumbnails: Sequence[Thumbnail] = ()) -> str:
-    """Draw the page of an audit of the files in `source`."""
+def audit_page(
+    audit: Audit,
+    *,
+    source: str,
+    thumbnails: Sequence[Thumbnail] = (),
+    pictures: Mapping[str, bytes] | None = None,
+) -> str:
+    """Draw the page of an audit of the files in `source`.
+
+    `thumbnails` stand for the corpus; `pictures` (JPEG, by path) are of the examples of findings.
+    """
+    drawn = pictures or {}
     sections = [
         Section("Overview", _overview(audit)),
         Section("Splits and labels", _labels(audit)),
         Section("Rejected files", _rejects(audit)),
+        findings_section(audit, drawn),
+        likenesses_section(audit, drawn),
         Section("Worth knowing", _peculiar(audit)),
         Section("Lengths", [Text("Time with both picture and sound."), Bars(audit.durations)]),
         Section("Loudness", [Text("RMS of the mono mix of the whole sound."), Bars(audit.loudness)]),
@@ -114,15 +130,8 @@ def _rejects(audit: Audit) -> list[Block]:
 
 def _peculiar(audit: Audit) -> list[Block]:
     kinds = [
-        ("silent", "the mono mix never rises above −60 dBFS", audit.silent),
-        ("still", "the picture does not move", audit.still),
         ("variable frame rate", "the n-th picture is not at n / rate", audit.variable_frame_rate),
         ("rotated", "pictures are turned upright when decoded", audit.rotated),
-        (
-            "picture and sound apart",
-            f"one begins or ends more than {MISMATCH_SECONDS:g} s before the other",
-            audit.mismatched,
-        ),
     ]
     rows: list[list[Cell]] = [
         [name, group.count, meaning, _examples(group)] for name, meaning, group in kinds
@@ -181,14 +190,17 @@ def audit_lines(audit: Audit) -> str:
     ]
     inexact = sum(group.count for group in audit.decord_inexact.values())
     known = {
-        "silent": audit.silent.count,
-        "still": audit.still.count,
+        **{name.replace("_", " "): group.count for name, group in audit.findings.items()},
         "variable frame rate": audit.variable_frame_rate.count,
         "rotated": audit.rotated.count,
-        "picture and sound apart": audit.mismatched.count,
         "not exact with decord": inexact,
     }
     lines.append("  " + ", ".join(f"{count:,} {name}" for name, count in known.items() if count))
+    across = sum(pair.crosses_splits for pair in audit.likenesses)
+    if across:
+        lines.append(
+            f"  {across:,} pairs of videos that are alike lie in different splits: see the audit page"
+        )
     lines += [f"  note: {note}" for note in audit.notes]
     return "\n".join(line for line in lines if line.strip())
 

@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from avmi.corpus.address import read_remote
 from avmi.corpus.manifest import Manifest, Video
+from avmi.corpus.members import tar_of
 from avmi.decode.choose import choose_decoder
 from avmi.decode.clip import Reader, Waveform
 from avmi.errors import DecodeError
@@ -35,7 +37,32 @@ def find_videos(hits: Sequence[Hit], manifest: Manifest | None) -> dict[str, Vid
     wanted = {hit.video for hit in hits}
     if manifest is None:
         return {}
-    return {v.path: v for v in manifest if v.path in wanted and manifest.path_of(v).is_file()}
+    found: dict[str, Video] = {}
+    for video in manifest:
+        if video.path in found:
+            found[video.path] = _joined(found[video.path], video)
+        elif video.path in wanted and _is_there(manifest, video):
+            found[video.path] = video
+    return found
+
+
+def _joined(first: Video, second: Video) -> Video:
+    """Span two intervals of one file: a hit names the file alone."""
+    return replace(
+        first,
+        video_start_seconds=min(first.video_start_seconds, second.video_start_seconds),
+        video_end_seconds=max(first.video_end_seconds, second.video_end_seconds),
+        last_frame_seconds=max(first.last_frame_seconds, second.last_frame_seconds),
+        audio_start_seconds=min(first.audio_start_seconds, second.audio_start_seconds),
+        audio_end_seconds=max(first.audio_end_seconds, second.audio_end_seconds),
+    )
+
+
+def _is_there(manifest: Manifest, video: Video) -> bool:
+    path = manifest.path_of(video)
+    # A shard of an address is fetched when it is read.
+    is_remote = manifest.corpus is not None and read_remote(manifest.corpus) is not None
+    return path.is_file() or tar_of(path) is not None or is_remote
 
 
 def read_moments(
@@ -56,7 +83,9 @@ def read_moments(
     for place, hit in enumerate(hits):
         if hit.video in videos:
             by_video.setdefault(hit.video, []).append(place)
-    decoder = choose_decoder("pyav")  # exact for every file that prepare takes
+    decoder = choose_decoder(
+        "pyav", corpus=manifest.corpus if manifest else None
+    )  # exact for every file that prepare takes
     for path, places in by_video.items():
         video = videos[path]
         assert manifest is not None  # there are videos
@@ -97,6 +126,8 @@ def picture_jpeg(pixels: UInt8[np.ndarray, "height width 3"], *, most_px: int = 
 def _heard(reader: Reader, hit: Hit, video: Video, most_hz: int | None) -> Moment:
     if hit.end_seconds <= hit.start_seconds:  # a picture's hit is a point in time
         return Moment()
+    if not video.has_sound:
+        return Moment(problem="the video has no sound")
     rate = video.sample_rate_hz if most_hz is None else min(most_hz, video.sample_rate_hz)
     try:
         return Moment(sound=reader.audio(hit.start_seconds, hit.end_seconds, sample_rate_hz=rate))
@@ -105,6 +136,8 @@ def _heard(reader: Reader, hit: Hit, video: Video, most_hz: int | None) -> Momen
 
 
 def _seen(reader: Reader, hit: Hit, video: Video, moment: Moment, short_side_px: int) -> Moment:
+    if not video.has_pictures:
+        return moment
     middle = (hit.start_seconds + hit.end_seconds) / 2
     # Sound may begin before the first picture, and go on after the last one.
     seconds = min(max(middle, video.video_start_seconds), video.last_frame_seconds)

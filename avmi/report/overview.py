@@ -247,11 +247,9 @@ def _corpus(audit: Audit) -> list[Block]:
     ]
     narrow: list[Block] = [Table(["split", "videos", "minutes"], splits)]
     peculiar = {
-        "silent": audit.silent.count,
-        "still": audit.still.count,
+        **{name.replace("_", " "): group.count for name, group in audit.findings.items()},
         "variable frame rate": audit.variable_frame_rate.count,
         "rotated": audit.rotated.count,
-        "picture and sound apart": audit.mismatched.count,
     }
     rows: list[list[Cell]] = [[name, count] for name, count in peculiar.items() if count]
     rows += [[REASONS.get(reason, reason), group.count] for reason, group in audit.rejected.items()]

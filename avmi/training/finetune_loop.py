@@ -1,7 +1,6 @@
 """A classifier and labelled batches → a fine-tuned classifier in a run folder."""
 
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -12,15 +11,14 @@ from tqdm import tqdm
 
 from avmi.config.schema import FinetuneConfig, PretrainConfig
 from avmi.corpus.manifest import Manifest
-from avmi.data import Batch
+from avmi.data import Batches
 from avmi.errors import TrainingError
 from avmi.training.classifier import Classifier, classes_of, score_clips
-from avmi.training.clock import StepClock
+from avmi.training.clock import StepClock, WaitWatch
 from avmi.training.evaluation import HeldOut
 from avmi.training.log import RunLog
+from avmi.training.rejects import RejectedVideos
 from avmi.training.run_folder import Trained, best_metrics, save
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Finetuning:
     plain: Classifier
     trained: Trained  # its encoders, its head, the optimizer
     numbers: Mapping[str, int]  # class name → number
-    batches: Iterator[Batch]
+    batches: Batches
     held_out: HeldOut
     train: Manifest
 
@@ -43,13 +41,14 @@ def finetune_steps(parts: Finetuning, *, first_step: int) -> None:
     """Run the optimizer steps from `first_step` on; the best checkpoint is that of the valid top-1."""
     steps, every = parts.config.optimizer.steps, parts.config.logging
     is_main = parts.accelerator.is_main_process
-    clock, valid, step = StepClock(), dict[str, float](), first_step
+    clock, waits, rejected = StepClock(), WaitWatch(parts.config.data), RejectedVideos()
+    valid, step = dict[str, float](), first_step
     run_log = RunLog(parts.config.run, first_step=first_step) if is_main else nullcontext()
     bar = tqdm(total=steps, initial=first_step, desc="finetune", unit="step", disable=not is_main)
     with run_log as record, bar:
         while step < steps:
             # Every rank: one optimizer step.
-            loss = _optimizer_step(parts, clock)
+            loss = _optimizer_step(parts, clock, rejected)
             step += 1
 
             # Main rank, every few steps: scalars.
@@ -58,8 +57,11 @@ def finetune_steps(parts: Finetuning, *, first_step: int) -> None:
                 if record:
                     rate = float(parts.trained.schedule.get_last_lr()[0])
                     scalars = {"loss": float(loss), "learning_rate": rate, **clock.scalars()}
+                    scalars |= rejected.scalars() | parts.batches.scalars()
                     record.write(step, scalars, kind="train")
-                    bar.set_postfix(loss=f"{scalars['loss']:.3f}", refresh=False)
+                    waits.check(scalars)
+                    wait = f"{scalars['data_wait_share']:.0%}"
+                    bar.set_postfix(loss=f"{scalars['loss']:.3f}", wait=wait, refresh=False)
 
             # Every rank scores its share of the held-out clips, seldom.
             if step % every.evaluate_every_steps == 0 or step == steps:
@@ -76,15 +78,13 @@ def finetune_steps(parts: Finetuning, *, first_step: int) -> None:
             bar.update()
 
 
-def _optimizer_step(parts: Finetuning, clock: StepClock) -> Tensor:
+def _optimizer_step(parts: Finetuning, clock: StepClock, rejected: RejectedVideos) -> Tensor:
     """Take `accumulation_steps` batches through forward and backward, then update once."""
     accelerator, trained, settings = parts.accelerator, parts.trained, parts.config.optimizer
     for _ in range(settings.accumulation_steps):
         with clock.waiting():
             batch = next(parts.batches)
-        for reject in batch.rejects:
-            log.warning("replaced %s: %s (%s)", reject.path, reject.reason, reject.detail)
-        clock.rejected_videos += len(batch.rejects)
+        rejected.add(batch)
         clock.clips += len(batch.specs) * accelerator.num_processes
         with accelerator.accumulate(parts.classifier):
             scores = parts.classifier(batch.to(accelerator.device).views)

@@ -1,7 +1,7 @@
 """Encoders, objective and batches → trained encoders in a run folder: the loop of pretraining."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -14,17 +14,18 @@ from tqdm import tqdm
 
 from avmi.config.schema import PretrainConfig
 from avmi.corpus.manifest import Manifest
-from avmi.data import Batch, stable_seed
+from avmi.data import Batch, Batches, stable_seed
 from avmi.errors import TrainingError
 from avmi.mi.posterior import Posterior
 from avmi.mi.view_matrix import ViewMatrix
 from avmi.models.training_pass import Encoded
 from avmi.objective import Loss, Objective
-from avmi.training.clock import StepClock
+from avmi.training.clock import StepClock, WaitWatch
 from avmi.training.collapse import CollapseWatch
 from avmi.training.embedding_scalars import scalars_of_batch
 from avmi.training.evaluation import Embedded, HeldOut, embed_held_out, evaluate
 from avmi.training.log import RunLog, scalars_of
+from avmi.training.rejects import RejectedVideos
 from avmi.training.run_folder import Trained, best_metrics, save
 from avmi.training.saturated import SaturatedTerms
 from avmi.training.skipped import SkippedTerms
@@ -46,7 +47,7 @@ class Pretraining:
     encoders: nn.Module  # the pass of training over them, as accelerate wraps it
     objective: nn.Module
     trained: Trained  # the same parts, unwrapped, and the optimizer
-    batches: Iterator[Batch]
+    batches: Batches
     held_out: HeldOut | None  # None when no process has held-out clips
     train: Manifest
     draw_matrix: DrawMatrix  # shows the bounds between all views in TensorBoard
@@ -59,7 +60,8 @@ def pretrain_steps(parts: Pretraining, *, first_step: int) -> dict[str, float]:
     """
     steps, every = parts.config.optimizer.steps, parts.config.logging
     is_main = parts.accelerator.is_main_process
-    clock, skipped = StepClock(), SkippedTerms()
+    clock, waits, rejected = StepClock(), WaitWatch(parts.config.data), RejectedVideos()
+    skipped = SkippedTerms()
     saturated, collapse = SaturatedTerms(), CollapseWatch()
     valid, step = dict[str, float](), first_step
     before: tuple[int, Loss, list[Batch]] | None = None
@@ -70,7 +72,8 @@ def pretrain_steps(parts: Pretraining, *, first_step: int) -> dict[str, float]:
             # Every rank: wait for the data, then forward, backward and update; one optimizer step.
             loss, batches, embeddings = _optimizer_step(parts, clock, skipped, step=step)
             step += 1
-            clock.rejected_videos += _name_rejects(batches)
+            for batch in batches:
+                rejected.add(batch)
 
             # Every rank: check the loss of the step before, which has been computed by now, so that
             # a GPU never waits. It is the same number on all ranks: all of them stop, or none.
@@ -81,12 +84,15 @@ def pretrain_steps(parts: Pretraining, *, first_step: int) -> dict[str, float]:
             # Main rank, every few steps: scalars to TensorBoard and metrics.jsonl.
             if record and (step % every.log_every_steps == 0 or step == steps):
                 scalars = scalars_of(loss) | clock.scalars() | skipped.scalars()
+                scalars |= rejected.scalars() | parts.batches.scalars()
                 scalars |= scalars_of_batch(embeddings, batches[-1], parts.graph)
                 scalars["learning_rate"] = float(parts.trained.schedule.get_last_lr()[0])
                 record.write(step, scalars, kind="train")
                 saturated.check(step, scalars)
                 collapse.check(step, scalars, kind="train")
-                bar.set_postfix(loss=f"{scalars['loss']:.3f}", refresh=False)
+                waits.check(scalars)
+                wait = f"{scalars['data_wait_share']:.0%}"
+                bar.set_postfix(loss=f"{scalars['loss']:.3f}", wait=wait, refresh=False)
 
             # Every rank embeds its share of the held-out clips, seldom; the main rank records it.
             if parts.held_out and (step % every.evaluate_every_steps == 0 or step == steps):
@@ -197,11 +203,3 @@ def _require_finite(step: int, loss: Loss, batches: list[Batch]) -> None:
         f"the loss of step {step} is not finite (pairs {', '.join(broken)}; clips {', '.join(clips[:8])}, …): "
         "lower optimizer.learning_rate, or resume from the last checkpoint with another seed"
     )
-
-
-def _name_rejects(batches: list[Batch]) -> int:
-    """Log the videos that could not be read and were replaced; return their number."""
-    rejects = [reject for batch in batches for reject in batch.rejects]
-    for reject in rejects:
-        log.warning("replaced %s: %s (%s)", reject.path, reject.reason, reject.detail)
-    return len(rejects)

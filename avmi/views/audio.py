@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import torchaudio
 from jaxtyping import Float, Float32
 from torch import Tensor
 
 from avmi.config.parts import LogMel
+from avmi.views.mel_power import make_plan, mel_power
 
 
 def fft_samples(settings: LogMel) -> int:
@@ -35,31 +35,27 @@ def _lowest_filter_hz(settings: LogMel) -> float:
 
 
 class LogMelSpectrogram:
-    """Natural logarithm of the mel power spectrogram, by torchaudio (HTK mel scale, Hann window)."""
+    """Natural logarithm of the mel power spectrogram: torchaudio's (HTK mel scale, periodic Hann window), faster."""
 
     def __init__(self, settings: LogMel) -> None:
         self.settings = settings
-        self._mel = torchaudio.transforms.MelSpectrogram(
-            sample_rate=settings.sample_rate_hz,
-            n_fft=fft_samples(settings),
-            win_length=settings.stft_window_samples,
-            hop_length=settings.stft_hop_samples,
+        bins = fft_samples(settings) // 2 + 1
+        bank = torchaudio.functional.melscale_fbanks(
+            n_freqs=bins,
             f_min=settings.f_min_hz,
             f_max=settings.f_max_hz,
             n_mels=settings.mel_bins,
-            power=2.0,
-            center=False,
+            sample_rate=settings.sample_rate_hz,
         )
-        # The FFT is longer than its Hann window, which stands in its middle and is zero outside. Zeros
-        # on both sides of the sound only meet those zeros.
-        spare = fft_samples(settings) - settings.stft_window_samples
-        self._around = (spare // 2, spare - spare // 2)
+        window = torch.hann_window(settings.stft_window_samples)
+        self._plan = make_plan(window.numpy(), bank.numpy(), hop_samples=settings.stft_hop_samples)
+        # Compiled now (or read from numba's cache): processes that are forked later find it done.
+        mel_power(np.zeros(settings.stft_window_samples, np.float32), self._plan)
 
     def __call__(
         self, samples: Float32[np.ndarray, "samples"] | Float32[Tensor, "samples"]
     ) -> Float[Tensor, "1 mel_bins time_bins"]:
-        """Transform mono samples at the settings' sample rate."""
-        if isinstance(samples, np.ndarray):
-            samples = torch.from_numpy(np.require(samples, requirements=["C", "W"]))
-        mel: Tensor = self._mel(F.pad(samples, self._around)[None])
-        return torch.log(mel + self.settings.floor)
+        """Transform mono samples at the settings' sample rate; they lie on the CPU and have no gradient."""
+        wave = samples.numpy() if isinstance(samples, Tensor) else samples
+        power = torch.from_numpy(mel_power(wave, self._plan))
+        return power.add_(self.settings.floor).log_()[None]

@@ -1,10 +1,11 @@
 """`avmi finetune`: a checkpoint and a labelled corpus → a classifier and its report."""
 
+import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from safetensors.torch import save_file
 
 from avmi.checkpoint import WEIGHTS_FILE, Checkpoint, find_checkpoint, load_checkpoint, load_tensors
 from avmi.config.schema import FinetuneConfig
-from avmi.corpus.manifest import Manifest, read_manifest
-from avmi.data import FixedClips, fixed_loader, share_cores
+from avmi.corpus.manifest import Manifest
+from avmi.data import FixedClips, Quarantine, quarantined_in, share_cores, warm_up
+from avmi.distributed import rank
 from avmi.embedder import Embedder
 from avmi.errors import CorpusError, UsageError
 from avmi.models.encoders import Encoders
@@ -24,7 +26,7 @@ from avmi.training.classes import ClassReport, report_classes
 from avmi.training.classifier import Classifier, score_clips
 from avmi.training.evaluation import HeldOut
 from avmi.training.features import features_of
-from avmi.training.feed import Feed
+from avmi.training.feed import Feed, open_corpus
 from avmi.training.finetune_loop import Finetuning, finetune_steps
 from avmi.training.linear_probe import fit_linear_probe
 from avmi.training.optimizer import build_optimizer, build_schedule, mixed_precision
@@ -41,6 +43,8 @@ class FinetuneResult:
     report: ClassReport
     seconds: float
     model_hash: str  # of the checkpoint that it started from
+    # Videos that hung or killed their worker twice, and how.
+    quarantined: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Give plain values."""
@@ -48,12 +52,15 @@ class FinetuneResult:
             "run": str(self.run),
             "seconds": round(self.seconds, 1),
             "model_hash": self.model_hash,
+            "quarantined": dict(self.quarantined),
             **self.report.as_json(),
         }
 
     def as_text(self) -> str:
         """Say it in a few lines."""
-        return f"{self.report.as_text()}\nconfusion matrix: {self.run / 'confusion.png'}"
+        lines = [self.report.as_text(), f"confusion matrix: {self.run / 'confusion.png'}"]
+        lines += [f"quarantined {path}: {reason}" for path, reason in self.quarantined.items()]
+        return "\n".join(lines)
 
 
 def finetune(config: FinetuneConfig, *, resume: bool = False) -> FinetuneResult:
@@ -64,7 +71,8 @@ def finetune(config: FinetuneConfig, *, resume: bool = False) -> FinetuneResult:
     without labels or clips, `UsageError` for a run folder in use.
     """
     start = time.perf_counter()
-    manifest = read_manifest(config.corpus)
+    warm_up(config.data.workers)
+    manifest = open_corpus(config.corpus, config.data)
     checkpoint = load_checkpoint(config.checkpoint)
     accelerator = Accelerator(
         mixed_precision=mixed_precision(config.optimizer.precision),
@@ -82,13 +90,15 @@ def finetune(config: FinetuneConfig, *, resume: bool = False) -> FinetuneResult:
                 f"{checkpoint.model_hash}: choose another `run` folder"
             )
         report = ClassReport.from_json(values)
-        return FinetuneResult(config.run, report, values["seconds"], checkpoint.model_hash)
+        quarantined = quarantined_in(config.run)
+        return FinetuneResult(config.run, report, values["seconds"], checkpoint.model_hash, quarantined)
     if config.train == "head":
         report = _linear_probe(config, checkpoint, manifest)
     else:
         report = _full(config, checkpoint, manifest, accelerator)
     seconds = time.perf_counter() - start
-    result = FinetuneResult(config.run, report, seconds, checkpoint.model_hash)
+    quarantined = quarantined_in(config.run)
+    result = FinetuneResult(config.run, report, seconds, checkpoint.model_hash, quarantined)
     if accelerator.is_main_process:
         _write(result)
     accelerator.wait_for_everyone()
@@ -131,28 +141,30 @@ def _full(
     views = _views(config, model)
     signals = {name: model.signal(name) for name in views}
     feed = Feed(_labelled(manifest), signals, pretrained.image, pretrained.log_mel, config.data)
-    stream = feed.stream(pairs=[(views[0], views[-1])], seed=config.seed)
+    quarantine = Quarantine.of_run(config.run, rank=rank())
+    stream = feed.stream(pairs=[(views[0], views[-1])], seed=config.seed, quarantine=quarantine)
     plain = _classifier(config, checkpoint, views, classes=len(names)).to(accelerator.device)
     optimizer = accelerator.prepare(build_optimizer([plain], config.optimizer))
     schedule = build_schedule(optimizer, config.optimizer)
     trained = Trained(plain.encoders, plain.head, optimizer, schedule)
     first_step = restore(config.run, trained)
-    parts = Finetuning(
-        config=config,
-        pretrained=pretrained,
-        accelerator=accelerator,
-        classifier=accelerator.prepare(plain),
-        plain=plain,
-        trained=trained,
-        numbers={name: number for number, name in enumerate(names)},
-        batches=iter(
-            feed.batches(stream, config.optimizer, first_step=first_step, device=accelerator.device)
-        ),
-        held_out=HeldOut.decode(fixed_loader(feed.fixed("valid", required=views), workers=0)),
-        train=feed.manifest.split("train"),
-    )
-    finetune_steps(parts, first_step=first_step)
-    return _test(config, parts, feed.fixed("test", required=views))
+    held_out = HeldOut.decode(feed.fixed_batches(feed.fixed("valid", required=views)))
+    loader = feed.batches(stream, config.optimizer, first_step=first_step, device=accelerator.device)
+    with contextlib.closing(iter(loader)) as batches:
+        parts = Finetuning(
+            config=config,
+            pretrained=pretrained,
+            accelerator=accelerator,
+            classifier=accelerator.prepare(plain),
+            plain=plain,
+            trained=trained,
+            numbers={name: number for number, name in enumerate(names)},
+            batches=batches,
+            held_out=held_out,
+            train=feed.manifest.split("train"),
+        )
+        finetune_steps(parts, first_step=first_step)
+    return _test(config, parts, feed, feed.fixed("test", required=views))
 
 
 def _classifier(
@@ -176,14 +188,14 @@ def _views(config: FinetuneConfig, model: Embedder) -> tuple[str, ...]:
             return model.retrieval_views
 
 
-def _test(config: FinetuneConfig, parts: Finetuning, clips: FixedClips) -> ClassReport:
+def _test(config: FinetuneConfig, parts: Finetuning, feed: Feed, clips: FixedClips) -> ClassReport:
     """Test the best checkpoint, which the valid split chose."""
     best = find_checkpoint(config.run)
     load_tensors(parts.trained.encoders, best / WEIGHTS_FILE)
     load_tensors(parts.trained.objective, best / OBJECTIVE_FILE)
     scored = score_clips(
         parts.plain,
-        fixed_loader(clips, workers=config.data.workers),
+        feed.fixed_batches(clips),
         parts.numbers,
         device=parts.accelerator.device,
     )

@@ -13,7 +13,7 @@ from avmi.config.mistakes import listed
 from avmi.config.views import AudioView, FrameView
 from avmi.corpus.lag_plan import LagPlan, Moments, lags_in_steps, plan_lags
 from avmi.corpus.manifest import Manifest, read_manifest
-from avmi.data import Batch, Cutter, FixedClips, fixed_loader
+from avmi.data import Batch, Cutter, FixedClips, Limits, fixed_loader
 from avmi.decode.choose import choose_decoder
 from avmi.embedder import BATCH, Embedder, load
 from avmi.errors import CorpusError
@@ -208,14 +208,17 @@ def _files(
     signals = {name: model.signal(name) for name in views}
     maker = ViewMaker(signals, image=model.config.image, log_mel=model.config.log_mel)
     data = model.config.data
-    cutter = Cutter(manifest, maker, choose_decoder(data.decoder, fallback=data.decoder_fallback))
+    cutter = Cutter(
+        manifest, maker, choose_decoder(data.decoder, fallback=data.decoder_fallback, corpus=manifest.corpus)
+    )
     specs = [spec for plan in plans for spec in plan.specs(signals)]
-    by_path = {plan.video.path: plan for plan in plans}
-    loader = fixed_loader(FixedClips(cutter, specs), workers=workers, videos_per_batch=1)
+    by_video = {plan.video.video_id: plan for plan in plans}
+    clips = FixedClips(cutter, specs)
+    loader = fixed_loader(clips, workers=workers, videos_per_batch=1, limits=Limits.of(data))
     for batch in tqdm(loader, total=len(plans), desc="lag", unit="video"):
         missing += [reject.path for reject in batch.rejects]
         if batch.specs:
-            plan = by_path[batch.specs[0].video.path]
+            plan = by_video[batch.specs[0].video.video_id]
             yield plan, _laid_out(plan, *(_by_place(model, batch, plan, name) for name in views))
 
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from avmi.corpus.manifest import Manifest, read_manifest
 from avmi.corpus.plan import ClipSpec, evaluation_clips
-from avmi.data import Batch, Cutter, FixedClips, fixed_loader
+from avmi.data import Batch, Cutter, FixedClips, Limits, fixed_loader
 from avmi.decode.choose import choose_decoder
 from avmi.embedder import Embedder, load
 from avmi.errors import CorpusError
@@ -147,10 +147,10 @@ def _batches(
     """Cut the clips, and list the videos that cannot be read."""
     data = model.config.data
     maker = ViewMaker(model.graph.signals, image=model.config.image, log_mel=model.config.log_mel)
-    decoder = choose_decoder(data.decoder, fallback=data.decoder_fallback)
+    decoder = choose_decoder(data.decoder, fallback=data.decoder_fallback, corpus=manifest.corpus)
     clips = FixedClips(Cutter(manifest, maker, decoder), specs)
     with tqdm(total=len(clips), desc="matrix", unit="video") as bar:
-        for batch in fixed_loader(clips, workers=workers):
+        for batch in fixed_loader(clips, workers=workers, limits=Limits.of(data)):
             missing += [reject.path for reject in batch.rejects]
             bar.update(len({spec.video.path for spec in batch.specs}) + len(batch.rejects))
             yield batch

@@ -5,78 +5,50 @@ made) and journal.jsonl (what was found of every file, so that no file is probed
 """
 
 import base64
-import importlib.metadata
+import dataclasses
 import json
 import math
-import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
-
-from tqdm import tqdm
+from typing import Any
 
 from avmi.corpus.assemble import Assembled, assemble
 from avmi.corpus.audit import Audit, audit
+from avmi.corpus.findings import Likeness, with_findings
 from avmi.corpus.journal import Journal
 from avmi.corpus.manifest import (
     MANIFEST_FILE,
     REJECTS_FILE,
+    EarlierRow,
     Manifest,
     Reject,
     Video,
-    read_manifest,
+    read_earlier,
     write_manifest,
     write_table,
 )
-from avmi.corpus.pool import Outcome, Probe, ProbePool
-from avmi.corpus.source import Entry, Source, read_source
-from avmi.decode.probe import probe, probe_without_decord, thumbnail
+from avmi.corpus.packet_file import write_packets
+from avmi.corpus.pool import Engine
+from avmi.corpus.probing import Found, Log, packet_rows, probe_all, stamp
+from avmi.corpus.source import Source, read_source
+from avmi.decode.probe import Probes, probes_of
+from avmi.engine.choose import engine_of
+from avmi.engine.share import Share, ShareDone
 from avmi.errors import AvmiError, CorpusError, UsageError
 from avmi.report.audit import Thumbnail, audit_lines, audit_page
+from avmi.report.audit_findings import pictured_paths
 from avmi.report.page import write_page
-from avmi.types import SPLITS, StrPath
+from avmi.types import SPLITS, EngineName, Needs, StrPath
 
 AUDIT_FILE = "audit.html"
 CORPUS_FILE = "corpus.json"
-# Raise it when probing measures something else than before: journals are then not believed any more.
-_PROBE_VERSION = 1
 _MOST_THUMBNAILS = 24
+_FRACTIONS = (0.8, 0.1, 0.1)
 _LIKE_SPLITS = {"dev", "eval", "test", "train", "training", "val", "valid", "validate", "validation"}
-
-
-@runtime_checkable
-class Log(Protocol):
-    """Where progress is told: stderr, or any text file."""
-
-    def write(self, text: str, /) -> object:
-        """Take in some text."""
-        ...
-
-    def flush(self) -> object:
-        """Show what was taken in."""
-        ...
-
-    def isatty(self) -> bool:
-        """Say whether a person is looking on."""
-        ...
-
-
-@dataclass(frozen=True)
-class Probes:
-    """What is called on every file, in a child process; the second where the first hangs or crashes."""
-
-    first: Probe = probe
-    second: Probe = probe_without_decord
-    thumbnail: Probe = thumbnail
-
-    @property
-    def chains(self) -> tuple[tuple[Probe, ...], tuple[Probe, ...]]:
-        """Give the probes as `ProbePool` takes them."""
-        return (self.first, self.second), (self.thumbnail,)
 
 
 @dataclass(frozen=True)
@@ -110,42 +82,61 @@ class Prepared(Manifest):
         )
 
 
+@dataclass(frozen=True)
+class _Made(Assembled):
+    """What was assembled, with its findings."""
+
+    likenesses: tuple[Likeness, ...]
+
+
 def prepare(
     source: StrPath,
     *,
     out: StrPath,
     workers: int | None = None,
     time_limit_seconds: float = 30.0,
-    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    fractions: Sequence[float] = _FRACTIONS,
+    needs: Needs = "both",
+    root: StrPath | None = None,
+    engine: EngineName = "local",
     log: Log | None = None,
-    probes: Probes = Probes(),
+    probes: Probes | None = None,
 ) -> Prepared:
     """Probe every video of a folder or table and write the corpus folder `out`.
 
-    `source` is a folder (label = subfolder of first level) or a CSV/Parquet of path[,label,split].
-    `workers` processes (default: one per core) probe a file at a time, each within the time limit.
-    `fractions` are the shares of train, valid and test; splits of an earlier run are kept. Progress and
-    the audit go to `log` (default: stderr). Stopped and called again, it probes only what is new.
+    `source` is a folder (label = subfolder of first level) or a CSV/Parquet of
+    path[,start_seconds,end_seconds,label,split]. `needs` says what a file must hold: picture and sound, or
+    one of them; a row then lacks what its file lacks. `root` is the folder that a table's paths start from
+    (default: the table's own).
+    `workers` processes (default: one per core) probe a file at a time, each within the time limit; with the
+    engine ray they are all over a cluster, whose machines see the same folders. `fractions` are the shares of
+    train, valid and test; splits of an earlier run are kept. Progress and the audit go to `log` (default: stderr). Stopped and called again, it probes only what is new.
     Raises `CorpusError` when there is nothing to read, nothing usable, or `out` cannot be written.
     """
     begun = time.monotonic()
     log = log or sys.stderr
     _check_numbers(workers, time_limit_seconds, fractions)
-    workers = workers or os.cpu_count() or 1
-    files = read_source(source, out=out)
+    files = read_source(source, out=out, root=root)
     corpus = _corpus_folder(Path(out))
     earlier, notes = _earlier(corpus, fractions, log)
+    chains = (probes or probes_of(needs)).chains
     try:
         with (
-            Journal(corpus, stamp=_stamp(), time_limit_seconds=time_limit_seconds) as journal,
-            ProbePool(*probes.chains, workers=workers, time_limit_seconds=time_limit_seconds) as pool,
+            Journal(corpus, stamp=stamp(), time_limit_seconds=time_limit_seconds, needs=needs) as journal,
+            engine_of(engine, *chains, workers=workers, time_limit_seconds=time_limit_seconds) as pool,
         ):
-            found, probed = _probe_all(files, journal, pool, log)
-            made = _assembled(files, found, earlier, fractions, notes)
-            numbers = audit(made.videos, made.rejects, ignored=files.ignored, notes=made.notes)
-            pictures = _thumbnails(files.root, made.videos, pool)
-            page = audit_page(numbers, source=str(source), thumbnails=pictures)
-            _write(corpus, files, made, page, fractions)
+            found, probed = probe_all(files, journal, pool, log)
+            made = _assembled(files, found, earlier, fractions, notes, needs=needs)
+            numbers = audit(
+                made.videos,
+                made.rejects,
+                ignored=files.ignored,
+                notes=made.notes,
+                likenesses=made.likenesses,
+            )
+            page = _page(numbers, files, made.videos, pool, source=str(source))
+            write_packets(corpus, packet_rows(files, made.videos, journal))
+            _write(corpus, files, made, page, fractions, needs=needs)
     except OSError as error:
         raise CorpusError(f"{corpus} cannot be written: {error.strerror or error}") from error
     print(audit_lines(numbers), file=log)
@@ -155,20 +146,66 @@ def prepare(
     return Prepared(files.root, made.videos, corpus, made.rejects, files.ignored, probed, seconds)
 
 
+def prepare_share(
+    source: StrPath,
+    *,
+    out: StrPath,
+    share: Share,
+    workers: int | None = None,
+    time_limit_seconds: float = 30.0,
+    needs: Needs = "both",
+    root: StrPath | None = None,
+    engine: EngineName = "local",
+    log: Log | None = None,
+    probes: Probes | None = None,
+) -> ShareDone:
+    """Probe the files of one job of a job array, into a journal that it alone writes; see `prepare`.
+
+    Jobs may run at the same time. Afterwards `prepare` takes in what they found and writes the corpus.
+    """
+    begun = time.monotonic()
+    _check_numbers(workers, time_limit_seconds, _FRACTIONS)
+    files = read_source(source, out=out, root=root)
+    corpus = _corpus_folder(Path(out))
+    mine = tuple(entry for entry in files.entries if share.has(entry.path))
+    chains = (probes or probes_of(needs)).chains
+    limit = time_limit_seconds
+    suffix = share.suffix
+    try:
+        with (
+            Journal(
+                corpus, stamp=stamp(), time_limit_seconds=limit, needs=needs, share_suffix=suffix
+            ) as journal,
+            engine_of(engine, *chains, workers=workers, time_limit_seconds=limit) as pool,
+        ):
+            found, probed = probe_all(
+                dataclasses.replace(files, entries=mine), journal, pool, log or sys.stderr
+            )
+    except OSError as error:
+        raise CorpusError(f"{corpus} cannot be written: {error.strerror or error}") from error
+    rejected = len({entry.path for entry, outcome in found if outcome.facts is None})
+    paths = len({entry.path for entry in mine}), len({entry.path for entry in files.entries})
+    return ShareDone(corpus, share, "files", paths[1], paths[0], probed, rejected, time.monotonic() - begun)
+
+
 def _assembled(
     files: Source,
-    found: Sequence[tuple[Entry, Outcome]],
-    earlier: Sequence[Video],
+    found: Found,
+    earlier: Sequence[EarlierRow],
     fractions: Sequence[float],
     notes: Sequence[str],
-) -> Assembled:
-    made = assemble(found, earlier=earlier, fractions=fractions)
+    *,
+    needs: Needs,
+) -> _Made:
+    made = assemble(found, earlier=earlier, fractions=fractions, needs=needs)
     rejects = sorted((*made.rejects, *files.rejects), key=lambda reject: reject.path)
     labels = sorted({video.label for video in made.videos})
     if len(labels) > 1 and _LIKE_SPLITS.issuperset(labels):
         said = f"the labels ({', '.join(labels)}) look like splits: a CSV with the columns path, label and split uses them so."
         notes = (*notes, said)
-    return Assembled(made.videos, tuple(rejects), (*notes, *made.notes))
+    facts = {o.facts["content_hash"]: o.facts for _, o in found if o.facts is not None}
+    videos, likenesses = with_findings(made.videos, facts)
+    return _Made(videos, tuple(rejects), (*notes, *made.notes), likenesses)
 
 
 def _check_numbers(workers: int | None, time_limit_seconds: float, fractions: Sequence[float]) -> None:
@@ -195,12 +232,14 @@ def _corpus_folder(out: Path) -> Path:
     return out
 
 
-def _earlier(corpus: Path, fractions: Sequence[float], log: Log) -> tuple[tuple[Video, ...], tuple[str, ...]]:
+def _earlier(
+    corpus: Path, fractions: Sequence[float], log: Log
+) -> tuple[tuple[EarlierRow, ...], tuple[str, ...]]:
     """Read the manifest that is to be replaced, for its splits."""
     if not (corpus / MANIFEST_FILE).exists():
         return (), ()
     try:
-        videos = read_manifest(corpus).videos
+        videos = read_earlier(corpus)
         before = json.loads((corpus / CORPUS_FILE).read_text(encoding="utf-8"))["fractions"]
     except (CorpusError, OSError, ValueError, KeyError) as error:
         print(f"the earlier manifest cannot be used, splits are chosen anew: {error}", file=log)
@@ -214,66 +253,22 @@ def _earlier(corpus: Path, fractions: Sequence[float], log: Log) -> tuple[tuple[
     return videos, ()
 
 
-def _stamp() -> str:
-    """Name what probes: other versions of the decoders may find something else."""
-    versions = []
-    for name in ("av", "decord", "decord2"):
-        try:
-            versions.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return f"probe {_PROBE_VERSION}, {', '.join(versions)}"
-
-
-def _probe_all(
-    files: Source, journal: Journal, pool: ProbePool, log: Log
-) -> tuple[list[tuple[Entry, Outcome]], int]:
-    """Give the outcome of every file, from the journal or by probing, and the number probed."""
-    found = [(entry, known) for entry in files.entries if (known := journal.outcome(entry)) is not None]
-    known_paths = {entry.path for entry, _ in found}
-    waiting = {files.root / entry.path: entry for entry in files.entries if entry.path not in known_paths}
-    bar = tqdm(
-        total=len(files.entries),
-        initial=len(found),
-        desc="probing",
-        unit=" files",
-        file=log,
-        mininterval=0.2 if log.isatty() else 10.0,
-        disable=not waiting,
-        dynamic_ncols=True,
-    )
-    rejected = 0
-    try:
-        for path, outcome in pool.run(waiting):
-            journal.add(waiting[path], outcome)
-            found.append((waiting[path], outcome))
-            rejected += outcome.facts is None
-            bar.set_postfix(rejected=rejected, refresh=False)
-            bar.update()
-    except KeyboardInterrupt:
-        bar.close()
-        print(
-            f"stopped after {len(found):,} of {len(files.entries):,} files; the same command goes on from there",
-            file=log,
-        )
-        raise
-    bar.close()
-    return found, len(waiting)
-
-
-def _thumbnails(root: Path, videos: Sequence[Video], pool: ProbePool) -> list[Thumbnail]:
-    """Draw pictures of a few videos, of as many labels as can be; those that fail are left out."""
-    chosen = {root / video.path: video for video in _spread(videos)}
+def _page(numbers: Audit, files: Source, videos: Sequence[Video], pool: Engine, *, source: str) -> str:
+    """Draw the audit page with pictures of a few videos and of what is found; those that fail are left out."""
+    spread = _spread(videos)
+    paths = [video.path for video in spread] + pictured_paths(numbers)
     drawn = {
         path: base64.b64decode(outcome.facts["jpeg"])
-        for path, outcome in pool.run(chosen, chain=1)
+        for path, outcome in pool.run(dict.fromkeys(files.root / p for p in paths), chain=1)
         if outcome.facts is not None
     }
-    return [
-        Thumbnail(video.path, video.label, f"{video.duration_seconds:.1f} s, {video.split}", drawn[path])
-        for path, video in chosen.items()
-        if path in drawn
+    pictures = {p: drawn[files.root / p] for p in paths if files.root / p in drawn}
+    thumbnails = [
+        Thumbnail(v.path, v.label, f"{v.duration_seconds:.1f} s, {v.split}", pictures[v.path])
+        for v in spread
+        if v.path in pictures
     ]
+    return audit_page(numbers, source=source, thumbnails=thumbnails, pictures=pictures)
 
 
 def _spread(videos: Sequence[Video]) -> list[Video]:
@@ -287,7 +282,9 @@ def _spread(videos: Sequence[Video]) -> list[Video]:
     return [video for _, _, video in ranked[:_MOST_THUMBNAILS]]
 
 
-def _write(corpus: Path, files: Source, made: Assembled, page: str, fractions: Sequence[float]) -> None:
+def _write(
+    corpus: Path, files: Source, made: Assembled, page: str, fractions: Sequence[float], *, needs: Needs
+) -> None:
     """Write the results, the manifest last; each file is whole at any time."""
     write_page(corpus / AUDIT_FILE, page)
     write_table(corpus / REJECTS_FILE, made.rejects, row_type=Reject)
@@ -296,7 +293,8 @@ def _write(corpus: Path, files: Source, made: Assembled, page: str, fractions: S
     about = {
         "source": str(files.root),
         "fractions": list(fractions),
-        "probe": _stamp(),
+        "needs": needs,
+        "probe": stamp(),
         "usable": len(made.videos),
         "rejected": len(made.rejects),
         "ignored": files.ignored,

@@ -1,5 +1,6 @@
 """`avmi pretrain`: a configuration → a run folder with trained encoders."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,9 @@ from accelerate.utils import DistributedDataParallelKwargs
 
 from avmi.checkpoint import find_checkpoint, read_meta, step_folders
 from avmi.config.schema import PretrainConfig
-from avmi.corpus.manifest import Manifest, read_manifest
-from avmi.data import FixedClips, fixed_loader, share_cores, stable_seed
-from avmi.distributed import gather_objects
+from avmi.corpus.manifest import Manifest
+from avmi.data import FixedClips, Limits, Quarantine, quarantined_in, share_cores, stable_seed, warm_up
+from avmi.distributed import gather_objects, rank
 from avmi.errors import CorpusError
 from avmi.models.encoders import Encoders, LogMelStatistics
 from avmi.models.training_pass import TrainingPass
@@ -23,7 +24,7 @@ from avmi.objective import Objective
 from avmi.objective.code_terms import CodeTerms
 from avmi.report.mi_matrix import matrix_pixels
 from avmi.training.evaluation import HeldOut
-from avmi.training.feed import Feed
+from avmi.training.feed import Feed, open_corpus
 from avmi.training.log import read_metrics
 from avmi.training.loop import Pretraining, pretrain_steps
 from avmi.training.optimizer import build_optimizer, build_schedule, mixed_precision
@@ -31,6 +32,7 @@ from avmi.training.run_folder import Trained, claim, restore
 from avmi.training.saturated import remedies, terms_as_text
 from avmi.training.statistics import measure_log_mel
 from avmi.views.graph import ViewGraph, graph_of
+from avmi.views.packed import check_packed
 from avmi.views.reach import check_reach, cut_pairs, every_clip_has_every_view
 from avmi.views.shapes import most_scores, view_shapes
 
@@ -54,6 +56,8 @@ class PretrainResult:
     valid: Mapping[str, Any]
     # Terms that their ceilings held down when training ended, and what would raise them.
     saturated: Mapping[str, str] = field(default_factory=dict)
+    # Videos that hung or killed their worker twice, and how.
+    quarantined: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Give plain values."""
@@ -64,6 +68,7 @@ class PretrainResult:
             "checkpoint": str(self.checkpoint),
             "valid": dict(self.valid),
             "saturated": dict(self.saturated),
+            "quarantined": dict(self.quarantined),
         }
 
     def as_text(self) -> str:
@@ -79,6 +84,7 @@ class PretrainResult:
         if len(terms) > MOST_TERMS:
             lines.append(f"  and {len(terms) - MOST_TERMS} more in {self.run / 'metrics.jsonl'}")
         lines += [f"  in training {name} is saturated: {remedy}" for name, remedy in self.saturated.items()]
+        lines += [f"  quarantined {path}: {reason}" for path, reason in self.quarantined.items()]
         return "\n".join(lines)
 
 
@@ -89,12 +95,15 @@ def pretrain(config: PretrainConfig, *, resume: bool = False) -> PretrainResult:
     reaches, `CorpusError` for an unusable corpus, `UsageError` for a run folder in use.
     """
     start = time.perf_counter()
+    warm_up(config.data.workers)
     graph = graph_of(config)
-    manifest = read_manifest(config.corpus)
+    manifest = open_corpus(config.corpus, config.data)
     train = manifest.split("train")
     if not len(train):
         raise CorpusError(f"{config.corpus}: no video is in the train split")
     check_reach(graph, train)
+    rate = config.log_mel.sample_rate_hz
+    check_packed(graph.signals, image=config.image, sample_rate_hz=rate, corpus=manifest.corpus)
     accelerator = _accelerator(config, graph)
     if accelerator.is_main_process:
         claim(config.run, config, resume=resume)
@@ -111,6 +120,7 @@ def pretrain(config: PretrainConfig, *, resume: bool = False) -> PretrainResult:
         checkpoint=best,
         valid=read_meta(best)["metrics"],
         saturated=_saturated(config.run),
+        quarantined=quarantined_in(config.run),
     )
 
 
@@ -119,8 +129,9 @@ def _run(config: PretrainConfig, graph: ViewGraph, *, manifest: Manifest, accele
         share_cores(config.data.workers)
     feed = Feed(manifest, graph.signals, config.image, config.log_mel, config.data)
     pairs = cut_pairs(graph)
-    stream = feed.stream(pairs=pairs, seed=config.seed)
-    held_out = HeldOut.decode(fixed_loader(_held_out(config, graph, feed), workers=0))
+    quarantine = Quarantine.of_run(config.run, rank=rank())
+    stream = feed.stream(pairs=pairs, seed=config.seed, quarantine=quarantine)
+    held_out = HeldOut.decode(feed.fixed_batches(_held_out(config, graph, feed)))
     has_held_out = sum(gather_objects(len(held_out))) >= 2
     if not has_held_out:
         log.warning("no evaluation in the loop: the valid split has fewer than two usable clips")
@@ -128,23 +139,21 @@ def _run(config: PretrainConfig, graph: ViewGraph, *, manifest: Manifest, accele
     trained = _build(config, graph, statistics, accelerator)
     first_step = restore(config.run, trained)
     learned = any(parameter.requires_grad for parameter in trained.objective.parameters())
-    pretrain_steps(
-        Pretraining(
+    loader = feed.batches(stream, config.optimizer, first_step=first_step, device=accelerator.device)
+    with contextlib.closing(iter(loader)) as batches:
+        parts = Pretraining(
             config=config,
             graph=graph,
             accelerator=accelerator,
             encoders=accelerator.prepare(TrainingPass(trained.encoders)),
             objective=accelerator.prepare(trained.objective) if learned else trained.objective,
             trained=trained,
-            batches=iter(
-                feed.batches(stream, config.optimizer, first_step=first_step, device=accelerator.device)
-            ),
+            batches=batches,
             held_out=held_out if has_held_out else None,
             train=manifest.split("train"),
             draw_matrix=matrix_pixels,
-        ),
-        first_step=first_step,
-    )
+        )
+        pretrain_steps(parts, first_step=first_step)
 
 
 def _saturated(run: Path) -> Mapping[str, str]:
@@ -230,7 +239,8 @@ def _statistics(
     measured = None
     if accelerator.is_main_process:
         stream = feed.stream(pairs=pairs, seed=stable_seed(seed, "statistics"))
-        measured = measure_log_mel(stream)
+        data = feed.data
+        measured = measure_log_mel(stream, workers=data.workers, limits=Limits.of(data))
     statistics: LogMelStatistics = gather_objects(measured)[0]
     return statistics
 

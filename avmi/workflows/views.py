@@ -8,7 +8,7 @@ from typing import Any
 
 from avmi.config.schema import PretrainConfig
 from avmi.config.views import FrameView
-from avmi.corpus.manifest import Manifest, Video, read_manifest
+from avmi.corpus.manifest import Manifest, Video
 from avmi.corpus.plan import ClipSpec, SignalView
 from avmi.data import Sample, TrainingStream, stable_seed
 from avmi.decode.clip import Clip, Waveform, decode_clips
@@ -17,10 +17,11 @@ from avmi.models.encoders import Encoders, LogMelStatistics
 from avmi.report.page import write_page
 from avmi.report.view_facts import PairFacts, ViewFacts, pair_facts, span, view_facts
 from avmi.report.views import Drawn, ShownClip, ViewsReport, views_page
-from avmi.training.feed import Feed
+from avmi.training.feed import Feed, open_corpus
 from avmi.types import Split, StrPath
 from avmi.views.graph import ViewGraph, graph_of
 from avmi.views.make import ViewMaker
+from avmi.views.packed import blurred_crops
 from avmi.views.reach import check_reach, cut_pairs
 from avmi.views.shapes import view_shapes
 
@@ -100,7 +101,7 @@ def views(
         _require_writable(Path(report))
     graph = graph_of(config)
     grids = _grids(graph, config)
-    manifest = read_manifest(corpus)
+    manifest = open_corpus(corpus, config.data)
     chosen = manifest.split(split)
     if not len(chosen):
         raise CorpusError(f"{corpus}: no video is in the {split} split; choose another with --split")
@@ -112,7 +113,7 @@ def views(
         pairs=pair_facts(graph, chosen.videos),
         split=split,
         videos=len(chosen),
-        warnings=_warnings(graph, manifest),
+        warnings=_warnings(graph, config, manifest),
         report=None if report is None else Path(report),
     )
     if report is not None:
@@ -127,14 +128,15 @@ def _grids(graph: ViewGraph, config: PretrainConfig) -> Mapping[str, tuple[int, 
     return encoders.grids(view_shapes(graph.signals, image=config.image, log_mel=config.log_mel))
 
 
-def _warnings(graph: ViewGraph, manifest: Manifest) -> tuple[str, ...]:
-    """Say what would stop a pretraining on this corpus."""
+def _warnings(graph: ViewGraph, config: PretrainConfig, manifest: Manifest) -> tuple[str, ...]:
+    """Say what would stop or harm a pretraining on this corpus."""
     try:
         if len(manifest.split("train")):
             check_reach(graph, manifest)
     except ConfigError as error:
         return tuple(str(error).splitlines())
-    return ()
+    crops = blurred_crops(graph.signals, image=config.image, corpus=manifest.corpus)
+    return (crops,) if crops else ()
 
 
 def _shown(graph: ViewGraph, stream: TrainingStream, sample: Sample) -> ShownClip:

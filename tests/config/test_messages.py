@@ -77,11 +77,11 @@ Complaints = Callable[..., list[str]]
         ),
         (
             "data: {decoder: decrod}",
-            'f.yaml:6: data.decoder: must be pyav or decord, got "decrod"; did you mean decord?',
+            'f.yaml:6: data.decoder: must be pyav, decord or torchcodec, got "decrod"; did you mean decord?',
         ),
         (
             "data: {decoder_fallback: none}",
-            'f.yaml:6: data.decoder_fallback: must be pyav or decord, or null for none, got "none"',
+            'f.yaml:6: data.decoder_fallback: must be pyav, decord or torchcodec, or null for none, got "none"',
         ),
         (
             "encoders: {image: {weights: 3}}",

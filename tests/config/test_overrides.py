@@ -85,7 +85,7 @@ def test_places_in_lists_are_numbers(read: Callable[..., PretrainConfig]) -> Non
         ("steps=5", "override `steps=5`: steps: unknown key; did you mean optimizer.steps?"),
         (
             "data={decoder: vlc}",
-            'override `data={decoder: vlc}`: data.decoder: must be pyav or decord, got "vlc" (',
+            'override `data={decoder: vlc}`: data.decoder: must be pyav, decord or torchcodec, got "vlc" (',
         ),
         (
             "seed.first=5",

@@ -2,7 +2,9 @@ import pytest
 from rows import video_row
 
 from avmi.corpus.audit import audit
+from avmi.corpus.findings import Likeness
 from avmi.corpus.manifest import Reject
+from avmi.corpus.near_duplicates import Match
 
 
 def test_videos_and_seconds_are_counted_by_split_and_label():
@@ -48,42 +50,54 @@ def test_peculiar_videos_are_counted_each_for_what_it_is():
     numbers = audit(
         [
             video_row("plain.mp4"),
-            video_row("s.mp4", is_silent=True, loudness_dbfs=-120.0),
-            video_row("still.mp4", is_still=True),
             video_row("vfr.mp4", is_variable_frame_rate=True, frame_rate=17.25),
             video_row("turned.mp4", rotation_degrees=270),
         ],
         [],
         ignored=0,
     )
-    found = {
-        name: (getattr(numbers, name).count, getattr(numbers, name).examples)
-        for name in ("silent", "still", "variable_frame_rate", "rotated", "mismatched")
-    }
-    assert found == {
-        "silent": (1, (("s.mp4", "-120 dBFS"),)),
-        "still": (1, (("still.mp4", "4.0 s"),)),
-        "variable_frame_rate": (1, (("vfr.mp4", "17.25 per second on average"),)),
-        "rotated": (1, (("turned.mp4", "270°"),)),
-        "mismatched": (0, ()),
-    }
+    assert (numbers.variable_frame_rate.count, numbers.variable_frame_rate.examples) == (
+        1,
+        (("vfr.mp4", "17.25 per second on average"),),
+    )
+    assert (numbers.rotated.count, numbers.rotated.examples) == (1, (("turned.mp4", "270°"),))
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("finding", "changes", "says"),
     [
-        ({"audio_end_seconds": 4.09}, None),
-        ({"audio_end_seconds": 4.25}, "sound ends 0.25 s after the pictures"),
-        (
-            {"audio_start_seconds": 1.0, "audio_end_seconds": 2.5},
-            "sound begins 1.00 s after and ends 1.50 s before the pictures",
-        ),
-        ({"video_start_seconds": 0.5}, "sound begins 0.50 s before the pictures"),
+        ("silent", {"loudness_dbfs": -120.0}, "-120 dBFS"),
+        ("still", {}, "4.0 s"),
+        ("short", {"audio_end_seconds": 1.25}, "1.2 s"),
+        ("length_mismatch", {"audio_end_seconds": 4.25}, "sound ends 0.25 s after the pictures"),
+        ("length_mismatch", {"audio_end_seconds": 2.5}, "sound ends 1.50 s before the pictures"),
+        ("offset", {"audio_start_seconds": 1.0}, "sound begins 1.00 s after the pictures"),
+        ("offset", {"video_start_seconds": 0.5}, "sound begins 0.50 s before the pictures"),
+        ("near_duplicate", {"near_duplicate_of": "b.mp4"}, "like b.mp4"),
     ],
 )
-def test_streams_that_begin_or_end_apart_are_described(changes, says):
-    numbers = audit([video_row(**changes)], [], ignored=0)
-    assert [text for _, text in numbers.mismatched.examples] == ([says] if says else [])
+def test_each_finding_is_counted_with_examples_that_say_what_makes_it_so(finding, changes, says):
+    found = video_row("a.mp4", findings=(finding,), **changes)
+    numbers = audit([found, video_row("plain.mp4")], [], ignored=0)
+    assert {name: group.count for name, group in numbers.findings.items() if group.count} == {finding: 1}
+    assert numbers.findings[finding].examples == (("a.mp4", says),)
+
+
+def test_pairs_across_splits_come_first_then_those_with_more_agreeing_marks():
+    def pair(first: str, second: str, share: float) -> Likeness:
+        return Likeness(
+            video_row("a.mp4", split=first),
+            video_row("b.mp4", split=second),
+            Match(0, 1, "recording", 0.0, share),
+        )
+
+    numbers = audit(
+        [],
+        [],
+        ignored=0,
+        likenesses=[pair("train", "train", 0.9), pair("test", "train", 0.2), pair("test", "test", 0.95)],
+    )
+    assert [like.match.share for like in numbers.likenesses] == [0.2, 0.95, 0.9]
 
 
 def test_videos_that_decord_reads_wrongly_are_grouped_by_why():

@@ -1,12 +1,14 @@
 """A memory of decoded videos gives what the file's own reader gives."""
 
 import random
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from making import Encoding, make_clip
-from rows import video_row
 
+from avmi.corpus.manifest import Video, video_of
 from avmi.corpus.scan import scan
 from avmi.decode.memory import LONGEST_SECONDS, RememberingDecoder
 from avmi.decode.pyav import PyAvDecoder
@@ -19,6 +21,7 @@ class CountingDecoder(PyAvDecoder):
     """Counts how often a file is opened."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.opened = 0
 
     def open(self, path, *, video):
@@ -26,12 +29,16 @@ class CountingDecoder(PyAvDecoder):
         return super().open(path, video=video)
 
 
+def row_of(path: Path) -> Video:
+    measured = asdict(scan(path).facts) | {"decord_exact": False, "decord_reason": "not checked"}
+    return video_of(measured, path.name, label="", split="train")
+
+
 @pytest.fixture(params=["mp4", "mkv", "ts"])
 def clip(request, tmp_path):
     path = tmp_path / f"clip.{request.param}"
     make_clip(path, seconds=3.0, encoding=Encoding())
-    facts = scan(path).facts
-    return path, video_row(path=path.name, **facts.__dict__)
+    return path, row_of(path)
 
 
 def test_pictures_from_memory_are_bit_for_bit_the_files(clip) -> None:
@@ -104,7 +111,7 @@ def test_times_outside_the_video_are_the_files_own_error(clip) -> None:
 def test_damaged_pictures_are_never_remembered_as_whole(tmp_path) -> None:
     path = tmp_path / "damaged.mp4"
     make_clip(path, seconds=3.0, encoding=Encoding())
-    video = video_row(path=path.name, **scan(path).facts.__dict__)
+    video = row_of(path)
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 4000] = bytes(4000)
@@ -125,14 +132,8 @@ def test_long_videos_and_unknown_ones_go_past_the_memory(clip) -> None:
     path, _video = clip
     counting = CountingDecoder()
     memory = RememberingDecoder(counting, most_bytes=GIGABYTE)
-    long = video_row(
-        path=path.name,
-        **{
-            **scan(path).facts.__dict__,
-            "video_end_seconds": LONGEST_SECONDS + 9,
-            "audio_end_seconds": LONGEST_SECONDS + 9,
-        },
-    )
+    ends = {"video_end_seconds": LONGEST_SECONDS + 9, "audio_end_seconds": LONGEST_SECONDS + 9}
+    long = replace(row_of(path), **ends)
     for given in (long, None):
         with memory.open(path, video=given) as reader:
             reader.frames([0.5], short_side_px=24)

@@ -11,7 +11,8 @@ from rows import video_row
 from truth import PCM_AVI, Recipe, write_truth
 
 from avmi.decode.pictures import PictureSource
-from avmi.decode.pyav import PyAvDecoder, upright_rgb
+from avmi.decode.pyav import PyAvDecoder
+from avmi.decode.rgb import upright_rgb
 from avmi.errors import DecodeError
 
 # Small ones of many kinds: TS and FLV, H.264 with reordering, HEVC, AV1, VP9, H.263, MPEG-4 and Xvid in AVI.

@@ -4,14 +4,17 @@ from PIL import Image
 from rows import video_row
 
 from avmi.corpus.audit import audit
+from avmi.corpus.findings import Likeness
 from avmi.corpus.manifest import Reject
+from avmi.corpus.near_duplicates import Match
 from avmi.report.audit import REASONS, Thumbnail, audit_lines, audit_page
+from avmi.report.audit_findings import pictured_paths
 
 
 def numbers():
     videos = [
         video_row("dog/a <b>.mp4", label="dog"),
-        video_row("cat/b.mp4", label="cat", split="valid", is_silent=True, loudness_dbfs=-120.0),
+        video_row("cat/b.mp4", label="cat", split="valid", findings=("silent",), loudness_dbfs=-120.0),
         video_row("cat/c.mp4", label="cat", split="test", decord_exact=False, decord_reason="edit list"),
     ]
     rejects = [
@@ -31,7 +34,8 @@ def test_the_page_names_every_count_reason_and_note():
         "edit list",
         "a remark on the splits.",
         "mov / h264 / aac",
-        "cat/b.mp4 (-120 dBFS)",
+        "cat/b.mp4 · -120 dBFS",
+        "data.exclude=[silent]",
         "2 to 5 s",
     ):
         assert text in page
@@ -46,6 +50,18 @@ def test_thumbnails_stand_in_the_page():
     )
     assert page.count('src="data:image/jpeg;base64,') == 1
     assert "dog/a.mp4 · 4.0 s" in page
+
+
+def test_pairs_across_splits_are_warned_of_with_the_pictures_of_both():
+    first, second = video_row("a.mp4", split="test"), video_row("b.mkv", findings=("near_duplicate",))
+    pair = Likeness(first, second, Match(0, 1, "recording", 1.375, 0.42))
+    found = audit([first, second], [], ignored=0, likenesses=[pair])
+    page = audit_page(found, source="s", pictures={"a.mp4": b"one", "b.mkv": b"two"})
+    for text in ("1 of 1 pairs lie in different splits", "same recording", "-1.38 s", "42 %"):
+        assert text in page
+    assert page.count('src="data:image/jpeg;base64,') == 2
+    assert "1 pairs of videos that are alike lie in different splits" in audit_lines(found)
+    assert pictured_paths(found) == ["a.mp4", "b.mkv"]
 
 
 def test_the_terminal_shows_counts_splits_reasons_and_notes():

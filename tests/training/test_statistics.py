@@ -30,6 +30,7 @@ def stream_of(corpus: Path, views: dict[str, SignalView] = VIEWS, *, pair=("imag
 
 def test_the_statistics_are_those_of_all_values_of_the_audio_views(tiny_corpus: Path) -> None:
     found = measure_log_mel(stream_of(tiny_corpus), clips=7)
+    assert measure_log_mel(stream_of(tiny_corpus), clips=7, workers=2) == found
     stream, values = stream_of(tiny_corpus), []
     for position in range(4):  # seven clips are four visits of two
         for sample in stream[position].samples:
@@ -41,8 +42,8 @@ def test_the_statistics_are_those_of_all_values_of_the_audio_views(tiny_corpus: 
 
 
 def test_a_small_corpus_is_not_read_over_and_over(tiny_corpus: Path, monkeypatch) -> None:
-    stream, read, visit = stream_of(tiny_corpus), [], TrainingStream.__getitem__
-    monkeypatch.setattr(TrainingStream, "__getitem__", lambda self, n: read.append(n) or visit(self, n))
+    stream, read, turn = stream_of(tiny_corpus), [], TrainingStream.turn
+    monkeypatch.setattr(TrainingStream, "turn", lambda self, n: read.append(n) or turn(self, n))
     measure_log_mel(stream, clips=10_000)
     assert read == list(range(4 * 9))
 

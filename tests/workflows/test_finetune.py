@@ -93,11 +93,11 @@ def test_a_finished_run_is_read_and_a_stopped_one_goes_on_bit_for_bit(
 
     take_step, taken = finetune_loop._optimizer_step, []
 
-    def stopping(parts, clock):
+    def stopping(parts, clock, rejected):
         if len(taken) == 14:
             raise KeyboardInterrupt
         taken.append(1)
-        return take_step(parts, clock)
+        return take_step(parts, clock, rejected)
 
     monkeypatch.setattr(finetune_loop, "_optimizer_step", stopping)
     broken = settings(pretrained, tiny_corpus, tmp_path / "broken")

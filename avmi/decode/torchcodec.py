@@ -1,0 +1,214 @@
+"""A path → pictures through torchcodec in its exact mode, sound through PyAV.
+
+Measured on the truth files of the tests, torchcodec 0.17 is exact in mp4, mkv, webm, flv and wmv, and in AVI
+without B-frames. In MPEG-TS and MPEG-PS its seeks land late (wrong pictures, or none), AVI has no presentation
+timestamps to order B-frames by, and after a seek to a recovery point (intra refresh) it gives a later picture, or
+half of one: such files are refused. The last picture of an open GOP it may refuse itself. It conceals damage without
+a word: of damaged files it gives what libavcodec mends, where the default backend gives an error.
+
+Its sound joins what comes after a gap without saying so, so the sound is PyAV's: checked, and the same.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.frame import PictureType
+from av.video.stream import VideoStream
+from jaxtyping import Float64, UInt8
+
+from avmi.corpus.manifest import Video
+from avmi.decode.clip import Frames, Reader, Waveform
+from avmi.decode.opened import OpenedFile
+from avmi.decode.pictures import LARGEST_ROUNDING_SECONDS, chunks_are_indexed
+from avmi.decode.pyav import PyAvReader
+from avmi.decode.scale import scale_pixels
+from avmi.errors import ConfigError, DecodeError
+
+# FFmpeg's first names of the containers. The second line's clocks count milliseconds.
+_EXACT_CONTAINERS = {"mov", "avi"}
+_ROUNDED_CONTAINERS = {"matroska", "flv", "asf"}
+_CLOCK_SLACK_SECONDS = 1e-6
+
+
+class TorchcodecReader(Reader):
+    """One video, opened with torchcodec; its pictures' timestamps were read when it was opened."""
+
+    def __init__(self, path: Path, *, video: Video | None, container: str) -> None:
+        self._path, self._video = path, video
+        self._slack_seconds = _CLOCK_SLACK_SECONDS
+        if container in _ROUNDED_CONTAINERS:
+            self._slack_seconds = LARGEST_ROUNDING_SECONDS
+        self._reader = _open(path)
+        self._sound: PyAvReader | None = None
+
+    def frames(self, at_seconds: Sequence[float], *, short_side_px: int | None) -> Frames:
+        """Pictures on the screen at these ascending times; see `Reader.frames`."""
+        if list(at_seconds) != sorted(at_seconds):
+            raise ValueError(f"times must ascend, got {list(at_seconds)}")
+        if not at_seconds:
+            return Frames(np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0))
+        wanted = np.array(at_seconds, dtype=np.float64)
+        self._check_extent(wanted)
+        pixels, times = self._decoded(wanted + self._slack_seconds)
+        late = times > wanted + self._slack_seconds + 1e-9
+        if late.any():
+            raise DecodeError(
+                f"{self._path}: torchcodec gives the picture of {times[late][0]:.3f} s instead of the one at "
+                f"{wanted[late][0]:.3f} s: use the decoder pyav",
+                reason="torchcodec_inexact",
+            )
+        last_seconds = self._video.last_frame_seconds if self._video else times[-1]
+        if wanted[-1] >= self._stream_end and times[-1] < last_seconds - self._slack_seconds - 1e-9:
+            raise DecodeError(
+                f"{self._path}: the pictures at {wanted[-1]:.3f} s are damaged or missing", reason="damaged"
+            )
+        return Frames(scale_pixels(pixels, short_side_px=short_side_px), times)
+
+    @property
+    def _stream_end(self) -> float:
+        return float(self._reader.metadata.end_stream_seconds)
+
+    def _check_extent(self, wanted: Float64[np.ndarray, "frames"]) -> None:
+        start = float(self._reader.metadata.begin_stream_seconds)
+        if wanted[0] + self._slack_seconds < start:
+            raise DecodeError(
+                f"{self._path}: no picture at {wanted[0]:.3f} s, the first comes at {start:.3f} s",
+                reason="before_start",
+            )
+        end = self._video.video_end_seconds if self._video else self._stream_end
+        if wanted[-1] >= end:
+            raise DecodeError(
+                f"{self._path}: no picture at {wanted[-1]:.3f} s, the last goes at {end:.3f} s",
+                reason="past_end",
+            )
+
+    def _decoded(
+        self, times: Float64[np.ndarray, "frames"]
+    ) -> tuple[UInt8[np.ndarray, "frames height width 3"], Float64[np.ndarray, "frames"]]:
+        """Decode, each picture once; torchcodec refuses times at which, by its packet, the last has gone."""
+        inside = times < self._stream_end
+        parts = []
+        try:
+            if inside.any():
+                batch = self._reader.get_frames_played_at(times[inside].tolist())
+                parts.append((batch.data.numpy(), batch.pts_seconds.numpy()))
+            if not inside.all():
+                last = self._reader.get_frames_at([len(self._reader) - 1])
+                count = int((~inside).sum())
+                parts.append((last.data.numpy().repeat(count, 0), last.pts_seconds.numpy().repeat(count, 0)))
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise DecodeError(
+                f"torchcodec cannot give the pictures of {self._path} from {times[0]:.3f} to {times[-1]:.3f} s "
+                f"({_first_line(error)}): use the decoder pyav",
+                reason="torchcodec_inexact",
+            ) from error
+        if len({pixels.shape[1:] for pixels, _ in parts}) > 1:
+            raise DecodeError(f"{self._path}: pictures change their size", reason="size_changes")
+        pixels = np.concatenate([pixels for pixels, _ in parts])
+        return pixels, np.concatenate([seconds for _, seconds in parts]).astype(np.float64)
+
+    def audio(self, start_seconds: float, end_seconds: float, *, sample_rate_hz: int) -> Waveform:
+        """Mono sound of this interval, by PyAV; see `Reader.audio`."""
+        if self._sound is None:
+            self._sound = PyAvReader(self._path, video=self._video)
+        return self._sound.audio(start_seconds, end_seconds, sample_rate_hz=sample_rate_hz)
+
+    def close(self) -> None:
+        """Release the file and the decoders."""
+        self._reader = None
+        if self._sound is not None:
+            self._sound.close()
+
+
+class TorchcodecDecoder:
+    """torchcodec, for files in which it is exact; raises `ConfigError` where it cannot be loaded."""
+
+    name: str = "torchcodec"
+
+    def __init__(self) -> None:
+        _load()
+
+    def open(self, path: Path, *, video: Video | None) -> TorchcodecReader:
+        """Open a file; raises `DecodeError` ("torchcodec_inexact") where torchcodec is not exact."""
+        file = OpenedFile(path)
+        try:
+            container = file.format_name
+            if reason := _reason_to_refuse(file):
+                raise DecodeError(
+                    f"torchcodec is not exact for {path} ({reason}): use the decoder pyav",
+                    reason="torchcodec_inexact",
+                )
+        finally:
+            file.close()
+        return TorchcodecReader(path, video=video, container=container)
+
+
+def _reason_to_refuse(file: OpenedFile) -> str:
+    if file.video is None or file.video.codec_context is None:
+        raise DecodeError(f"{file.path} has no video stream that can be decoded", reason="no_video")
+    if file.format_name not in _EXACT_CONTAINERS | _ROUNDED_CONTAINERS:
+        return f"its seeks in {file.format_name} files land late"
+    if file.format_name == "avi" and file.video.codec_context.has_b_frames:
+        return "AVI has no timestamps to order B-frames by"
+    if file.format_name == "avi" and not chunks_are_indexed(file):
+        return "the index of this AVI is damaged"
+    return "" if _keyframes_stand_alone(file, file.video) else "intra refresh: keyframes that need others"
+
+
+def _keyframes_stand_alone(file: OpenedFile, stream: VideoStream) -> bool:
+    """Look at what a decoder gives first after a seek into the middle: the keyframe itself, or a later picture."""
+    length_seconds = (file.container.duration or 0) / av.time_base
+    middle = (stream.start_time or 0) + round(length_seconds / 2 / float(stream.time_base or 1))
+    if not file.seek(stream, middle):
+        return True
+    key = None
+    try:
+        for packet in file.packets(stream):
+            key = key or packet
+            if (frame := next(iter(packet.decode()), None)) is not None:
+                is_itself = key.pts is None or frame.pts == key.pts  # AVI has none
+                return bool(key.is_discard or (is_itself and frame.pict_type == PictureType.I))
+    except FFmpegError:
+        return True  # damage is found when its picture is asked for
+    return True
+
+
+def _load() -> Any:
+    """Import torchcodec's decoder, which looks for FFmpeg's shared libraries on the system."""
+    try:
+        from torchcodec.decoders import VideoDecoder
+    except ImportError as error:
+        raise ConfigError(
+            "the decoder torchcodec is not installed: install avmi[torchcodec] and FFmpeg, or use the decoder pyav"
+        ) from error
+    except (RuntimeError, OSError) as error:
+        raise ConfigError(
+            "torchcodec finds no FFmpeg of a version that it knows: install FFmpeg with its shared libraries "
+            "(Debian: apt-get install ffmpeg), or use the decoder pyav"
+        ) from error
+    return VideoDecoder
+
+
+def _open(path: Path) -> Any:
+    video_decoder = _load()
+    try:
+        # One thread: loaders run one process per core already. An absolute name cannot be taken for a URL.
+        return video_decoder(
+            str(path.absolute()),
+            num_ffmpeg_threads=1,
+            dimension_order="NHWC",
+            seek_mode="exact",
+            device="cpu",
+        )
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise DecodeError(
+            f"torchcodec cannot open {path}: {_first_line(error)}", reason="open_failed"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
