@@ -304,8 +304,11 @@ PARENT = """
 import sys, time
 from pathlib import Path
 if __name__ == "__main__":  # workers import this script, too, and need nothing of it
+    import signal
     import psutil
     from streams_for_tests import *
+    # A shell starts what runs in the background with Ctrl-C ignored, and the tests may run there.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder, moods = Path(sys.argv[1]), {"0.mp4": "hang", "3.mp4": "hang"}
     order = StreamBatches(first_step=0, steps=9, videos_per_batch=4, rank=0, world_size=1)
     stream = stream_of(manifest_of(4), moods=moods, folder=folder)
