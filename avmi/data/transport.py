@@ -87,7 +87,7 @@ def _receive_memory(pipe: Connection, size_bytes: int) -> bytearray:
         return bytearray(pipe.recv_bytes())
     file = reduction.recv_handle(pipe)
     # Copied, not mapped: Python's mmap keeps a descriptor of its own open, one for each visit that waits for
-    # the rest of its batch, and a process has 1,024 of them. The copy takes 0.02 ms for a usual visit.
+    # the rest of its batch, and a process has 1,024 of them. The copy takes 0.01 ms for 80 kB.
     memory = bytearray(size_bytes)
     try:
         _read(file, memoryview(memory))

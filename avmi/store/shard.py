@@ -82,9 +82,10 @@ class Sample:
 
     def _check_block(self, block: int, content: memoryview) -> None:
         number = self.row["sound_first_block"] + block
-        if self.shard.is_block_checked[number]:
+        is_there = block < self.row["sound_blocks"] and number < len(self.shard.is_block_checked)
+        if is_there and self.shard.is_block_checked[number]:
             return
-        if block >= self.row["sound_blocks"] or zlib.crc32(content) != self.shard.index.blocks[number]:
+        if not is_there or zlib.crc32(content) != self.shard.index.blocks[number]:
             raise DecodeError(f"{self.where}: its sound is damaged", reason="shard_damaged")
         self.shard.is_block_checked[number] = True
 
@@ -105,7 +106,7 @@ class Shard:
             self._view = memoryview(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
         except (OSError, ValueError) as error:
             raise DecodeError(f"{path} cannot be read: {error}", reason="shard_unreadable") from error
-        # What was right once is not summed up again: that took a fifth of the time of a visit.
+        # What was right once is not summed up again: at 3.7 GB a second that is some 0.05 ms of a visit of 0.8.
         self.is_frame_checked = bytearray(len(self.index.frames))
         self.is_block_checked = bytearray(len(self.index.blocks))
         self._check_size()
