@@ -28,6 +28,8 @@ SURFACE = {
         ["corpus"],
         {
             "--out",
+            "--engine",
+            "--shard",
             "--frames-per-second",
             "--size",
             "--quality",

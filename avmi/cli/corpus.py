@@ -1,12 +1,17 @@
 """The words after `avmi prepare` and `avmi pack` → one call of the workflow each."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from avmi.cli.arguments import AnySplit, AsJson
 from avmi.terminal import show
+
+if TYPE_CHECKING:
+    from avmi.engine.share import ShareDone
+    from avmi.workflows.pack import Packed
+    from avmi.workflows.prepare import Prepared
 
 
 def prepare(
@@ -49,12 +54,13 @@ def prepare(
     Every file is probed; the others are listed with the reason why not. Stopped and started again, it
     goes on where it was.
     """
-    from avmi.engine.share import ShareDone, parse_share
-    from avmi.workflows import prepare as verb
 
-    def prepared() -> "verb.Prepared | ShareDone":
+    def prepared() -> "Prepared | ShareDone":
         if shard is not None:
-            return verb.prepare_share(
+            from avmi.engine.share import parse_share
+            from avmi.workflows.prepare import prepare_share
+
+            return prepare_share(
                 source,
                 out=out,
                 share=parse_share(shard),
@@ -64,7 +70,9 @@ def prepare(
                 root=root,
                 engine=engine,
             )
-        return verb.prepare(
+        from avmi.workflows.prepare import prepare as verb
+
+        return verb(
             source,
             out=out,
             workers=workers,
@@ -101,6 +109,15 @@ def pack(
     time_limit_seconds: Annotated[
         float, typer.Option(metavar="SECONDS", help="A video that takes longer to pack is rejected.")
     ] = 600.0,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Pack on this machine, or on a Ray cluster.")
+    ] = "local",
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Pack the videos of job I (from 0) of N; without it, join and finish."
+        ),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Pack nothing: compare every checksum of the shards in CORPUS.")
     ] = False,
@@ -113,23 +130,41 @@ def pack(
     """
     from avmi.errors import UsageError
     from avmi.store.packing import Packing
-    from avmi.workflows import pack as verb
 
     if check:
-        show(lambda: verb.check(corpus), as_json=as_json)
+        from avmi.workflows.pack import check as compare
+
+        show(lambda: compare(corpus), as_json=as_json)
         return
     packing = Packing(frames_per_second, size, quality, audio, sample_rate, shard_megabytes)
 
-    def packed() -> verb.Packed:
+    def packed() -> "Packed | ShareDone":
         if out is None:
             raise UsageError("missing option '--out': avmi pack CORPUS --out SHARDS")
-        return verb.pack(
+        if shard is not None:
+            from avmi.engine.share import parse_share
+            from avmi.workflows.pack import pack_share
+
+            return pack_share(
+                corpus,
+                out=out,
+                share=parse_share(shard),
+                packing=packing,
+                split=split,
+                workers=workers,
+                time_limit_seconds=time_limit_seconds,
+                engine=engine,
+            )
+        from avmi.workflows.pack import pack as verb
+
+        return verb(
             corpus,
             out=out,
             packing=packing,
             split=split,
             workers=workers,
             time_limit_seconds=time_limit_seconds,
+            engine=engine,
         )
 
     show(packed, as_json=as_json)

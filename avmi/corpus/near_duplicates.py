@@ -2,7 +2,7 @@
 
 Sounds are compared through an index of their marks: two videos match when many of their marks agree at one
 distance in time, so that a trimmed copy is found and its offset known. Pictures confirm it, or stand alone where
-there is no sound to compare. Pure; memory grows with the marks, about 30 bytes each.
+there is no sound to compare. Pure; memory grows with the marks, some 60 bytes each.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,6 +27,11 @@ _SAME_SCENE_BITS = 12
 _SAME_PICTURE_BITS = 6
 _SAME_LENGTH_SECONDS = 0.25
 _BAND_BITS = 16
+# Pairs of equal marks that are held at a time: the memory that they take stays near 3 GB, however many there are.
+_PAIRS_AT_A_TIME = 1 << 26
+# More than twice the hops of the longest sound that is fingerprinted. A vote is one number of 63 bits: up to eight
+# million videos.
+_OFFSETS = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -84,42 +89,58 @@ def _agreeing(fingerprints: Sequence[Fingerprint]) -> Iterator[tuple[int, int, f
     hops = np.concatenate([fingerprints[p].sound.hops for p in heard])
     order = np.lexsort((videos, marks))
     marks, videos, hops = marks[order], videos[order], hops[order]
-    votes = np.concatenate(list(_votes(marks, videos, hops)) or [np.zeros((0, 3), np.int64)])
-    if not len(votes):
-        return
-    found, counts = np.unique(votes, axis=0, return_counts=True)
+    group = np.concatenate([[0], np.cumsum(marks[1:] != marks[:-1])])
+    sizes = np.bincount(group)
+    kept = (sizes > 1) & (sizes <= _COMMON)
+    pairs = int((sizes[kept] * (sizes[kept] - 1) // 2).sum())
+    said = kept[group]
+    group, videos, hops = group[said], videos[said], hops[said]
+    turns = max(1, -(-pairs // _PAIRS_AT_A_TIME))
+    for turn in range(turns):
+        votes = [
+            (first * len(fingerprints) + second) * _OFFSETS + offset
+            for first, second, offset in _votes(group, videos, hops, turn, turns)
+        ]
+        if votes:
+            yield from _counted(np.concatenate(votes), len(fingerprints))
+
+
+def _counted(votes: np.ndarray, videos: int) -> Iterator[tuple[int, int, float, int]]:
+    """For every pair of videos in the votes, the offset that has most of them, if they are enough."""
+    found, counts = np.unique(votes, return_counts=True)
     # A trim that is no multiple of the hop spreads its votes over two neighbouring offsets.
-    following = np.append((np.diff(found, axis=0) == (0, 0, 1)).all(axis=1), False)
+    following = np.append(np.diff(found) == 1, False)
     more = np.where(following, np.append(counts[1:], 0), 0)
     summed = counts + more
-    offsets = found[:, 2] + more / summed
     enough = summed >= _LEAST_MARKS
+    found, more, summed = found[enough], more[enough], summed[enough]
+    offsets = found % _OFFSETS - _OFFSETS // 2 + more / summed
     best: dict[tuple[int, int], tuple[float, int]] = {}
     columns = (
-        found[enough, 0].tolist(),
-        found[enough, 1].tolist(),
-        offsets[enough].tolist(),
-        summed[enough].tolist(),
+        (found // _OFFSETS // videos).tolist(),
+        (found // _OFFSETS % videos).tolist(),
+        offsets.tolist(),
+        summed.tolist(),
     )
     for first, second, offset, count in zip(*columns, strict=True):
         if count > best.get((first, second), (0.0, 0))[1]:
             best[first, second] = (offset, count)
-    for (first, second), (offset, count) in sorted(best.items()):
+    for (first, second), (offset, count) in best.items():
         yield first, second, offset, count
 
 
-def _votes(marks: np.ndarray, videos: np.ndarray, hops: np.ndarray) -> Iterator[np.ndarray]:
-    """(first, second, offset) of entries with the same mark, neighbour by neighbour in the sorted list."""
-    group = np.concatenate([[0], np.cumsum(marks[1:] != marks[:-1])])
-    size = np.bincount(group)[group]
-    for ahead in range(1, min(_COMMON, len(marks))):
-        same = (group[ahead:] == group[:-ahead]) & (size[ahead:] <= _COMMON)
+def _votes(
+    group: np.ndarray, videos: np.ndarray, hops: np.ndarray, turn: int, turns: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(first, second, offset from 0) of entries with the same mark; of every `turns`-th video as the first."""
+    mine = videos % turns == turn
+    for ahead in range(1, min(_COMMON, len(group))):
+        same = group[ahead:] == group[:-ahead]
         if not same.any():
             return
-        first, second = videos[:-ahead][same], videos[ahead:][same]
-        offset = hops[:-ahead][same] - hops[ahead:][same]
-        other = first != second
-        yield np.stack([first[other], second[other], offset[other]], axis=1)
+        places = np.flatnonzero(same & mine[:-ahead] & (videos[ahead:] != videos[:-ahead]))
+        offset = hops[places] - hops[places + ahead]
+        yield videos[places], videos[places + ahead], offset + _OFFSETS // 2
 
 
 def _in_common(sound: SoundMarks, other: SoundMarks, hops: float) -> int:

@@ -9,6 +9,7 @@ import dataclasses
 import io
 import json
 import math
+import secrets
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -98,7 +99,8 @@ def pack_video(job_path: Path) -> dict[str, Any]:
         job = read_job(job_path)
     except OSError as error:
         raise DecodeError(f"{job_path}: {error.strerror or error}", reason=CANNOT_WRITE) from error
-    temporary = job.part.with_suffix(".tmp")
+    # Of its own: a job that was started anew must not write into the file of one that has not ended yet.
+    temporary = job.part.with_suffix(f".{secrets.token_hex(4)}.tmp")
     try:
         with _writing(job.part):
             file = temporary.open("wb")

@@ -18,15 +18,16 @@ from tqdm import tqdm
 
 from avmi.corpus.manifest import Manifest, Reject, Video
 from avmi.corpus.members import tar_of
-from avmi.corpus.pool import Outcome, Probe, ProbePool
+from avmi.corpus.pool import Engine, Outcome, Probe
 from avmi.decode.pack import CANNOT_WRITE, UNREADABLE, Job
+from avmi.engine.choose import engine_of
 from avmi.errors import CorpusError
 from avmi.store.packing import Packing
 from avmi.store.sample import key_of
 from avmi.store.writer import PARTS_FOLDER, Part, ShardWriter, read_part, standing_shards
-from avmi.types import SPLITS
+from avmi.types import SPLITS, EngineName
 
-REJECTS_JOURNAL = "rejects.jsonl"
+REJECTS_JOURNAL = "rejects.jsonl"  # of jobs of a job array: rejects-0-of-8.jsonl, read with it
 # So many videos in a row that cannot be opened are a lost disk, not lost videos.
 MOST_UNREADABLE = 20
 _MISSING = {UNREADABLE, "open_failed", "missing"}
@@ -45,10 +46,17 @@ def waiting_videos(manifest: Manifest, standing: Mapping[str, object]) -> tuple[
 
 
 class PackRun:
-    """One run of `pack`, alone in its folder."""
+    """One run of `pack`, alone in its folder, or one job of a job array: `share_suffix` ends its journal's name."""
 
     def __init__(
-        self, manifest: Manifest, folder: Path, packing: Packing, time_limit_seconds: float, log: Any
+        self,
+        manifest: Manifest,
+        folder: Path,
+        packing: Packing,
+        time_limit_seconds: float,
+        log: Any,
+        *,
+        share_suffix: str = "",
     ) -> None:
         self.manifest, self.folder, self.packing = manifest, folder, packing
         self.limit, self.log = time_limit_seconds, log
@@ -56,13 +64,54 @@ class PackRun:
         self.standing = {
             key: (shard, index) for shard, index in standing_shards(folder) for key in index.keys
         }
-        self.rejects = _read_rejects(self.parts / REJECTS_JOURNAL, self.limit)
+        self.rejects = _read_rejects(self.parts, self.limit)
+        journal = self.parts / REJECTS_JOURNAL
+        self._journal = journal.with_stem(journal.stem + share_suffix)
         self._unreadable: list[tuple[Video, Outcome]] = []
 
-    def pack(self, videos: Sequence[Video], workers: int, probe: Probe) -> int:
-        """Pack videos in their order; give how many were packed."""
+    def pack(self, videos: Sequence[Video], workers: int | None, probe: Probe, engine: EngineName) -> int:
+        """Pack videos in their order into shards; give how many were packed."""
+        todo = self._todo(videos)
+        packed = 0
+        with self._pool(todo, workers, probe, engine) as (pool, bar):
+            for split in SPLITS:
+                writer = ShardWriter(self.folder, split, packing=self.packing)
+                own = [video for video in todo if video.split == split]
+                for part in self._in_order(own, pool):
+                    self._tell(bar)
+                    if part is not None:
+                        writer.add(part)
+                        packed += 1
+                writer.flush()
+        return packed
+
+    def pack_parts(
+        self, videos: Sequence[Video], workers: int | None, probe: Probe, engine: EngineName
+    ) -> int:
+        """Pack videos into parts, which a run that is alone joins into shards; give how many were packed."""
+        todo = [v for v in self._todo(videos) if read_part(self._part(v)) is None]
+        jobs = {self._part(video).with_suffix(".job"): video for video in todo}
+        packed = 0
+        with self._pool(todo, workers, probe, engine) as (pool, bar):
+            for path, outcome in pool.run(self._write_jobs(jobs)):
+                self._tell(bar)
+                path.unlink(missing_ok=True)
+                packed += self._taken(jobs[path], outcome) is not None
+        return packed
+
+    def _todo(self, videos: Sequence[Video]) -> list[Video]:
         todo = [video for video in videos if video.video_id not in self.rejects]
         _refuse_twins(todo)
+        return todo
+
+    def _tell(self, bar: Any) -> None:
+        bar.update()
+        bar.set_postfix(rejected=len(self.rejects), refresh=False)
+
+    @contextlib.contextmanager
+    def _pool(
+        self, todo: Sequence[Video], workers: int | None, probe: Probe, engine: EngineName
+    ) -> Iterator[tuple[Engine, Any]]:
         bar = tqdm(
             total=len(todo),
             desc="packing",
@@ -72,28 +121,17 @@ class PackRun:
             disable=not todo,
             dynamic_ncols=True,
         )
-        packed = 0
         try:
             with (
                 contextlib.closing(bar),
-                ProbePool((probe,), workers=workers, time_limit_seconds=self.limit) as pool,
+                engine_of(engine, (probe,), workers=workers, time_limit_seconds=self.limit) as pool,
             ):
-                for split in SPLITS:
-                    writer = ShardWriter(self.folder, split, packing=self.packing)
-                    own = [video for video in todo if video.split == split]
-                    for part in self._in_order(own, pool):
-                        bar.update()
-                        bar.set_postfix(rejected=len(self.rejects), refresh=False)
-                        if part is not None:
-                            writer.add(part)
-                            packed += 1
-                    writer.flush()
+                yield pool, bar
         except KeyboardInterrupt:
             print(f"stopped after {bar.n:,} of {len(todo):,} videos; the same command goes on", file=self.log)
             raise
-        return packed
 
-    def _in_order(self, videos: Sequence[Video], pool: ProbePool) -> Iterator[Part | None]:
+    def _in_order(self, videos: Sequence[Video], pool: Engine) -> Iterator[Part | None]:
         """Give every video's part in the videos' order, as soon as it and all before it are done."""
         # Several videos may be intervals of one file: their ids tell them apart.
         done: dict[str, Part | None] = {}
@@ -145,7 +183,7 @@ class PackRun:
                 "limit": self.limit,
                 "stamp": _stamp(),
             }
-            with (self.parts / REJECTS_JOURNAL).open("a", encoding="utf-8") as file:
+            with self._journal.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         return None
 
@@ -171,10 +209,10 @@ def _is_there(path: Path) -> bool:
     return path.is_file() or tar_of(path) is not None
 
 
-def _read_rejects(journal: Path, limit: float) -> dict[str, Reject]:
+def _read_rejects(parts: Path, limit: float) -> dict[str, Reject]:
     """Recall which videos earlier runs could not pack; not those that more time may help."""
     rejects = {}
-    with contextlib.suppress(FileNotFoundError):
+    for journal in sorted(parts.glob(f"{Path(REJECTS_JOURNAL).stem}*.jsonl")):
         for line in journal.read_bytes().split(b"\n"):
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 found = json.loads(line)

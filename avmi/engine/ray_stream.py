@@ -34,11 +34,13 @@ def ray_module() -> Any:
     # Before the import, which reads them: nothing is reported to anybody, and no warning about what is meant so.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         ray = importlib.import_module("ray")
         importlib.import_module("ray.data")
     except ImportError as error:
         raise UsageError(f'--engine ray needs Ray ({error}): pip install "avmi[ray]"') from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own bar says how far it is
     return ray
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -70,7 +71,8 @@ def is_packed(corpus: StrPath) -> bool:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a small file under a temporary name and rename it: never half a file, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Jobs on several machines may have one process number.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content)

@@ -6,12 +6,12 @@ samples in `.parts`, from which the next one goes on, and torsos, which it remov
 
 import contextlib
 import hashlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from avmi.corpus.lock import hold
 from avmi.errors import CorpusError, DecodeError
 from avmi.store.index import (
     INDEX_SUFFIX,
@@ -167,17 +167,19 @@ def remove_torsos(folder: Path) -> None:
 def alone_in(folder: Path) -> Iterator[None]:
     """Keep a second run away from the same shards; the lock ends with the process, however it ends."""
     with (folder / PARTS_FOLDER / "lock").open("a") as lock:
-        if sys.platform != "win32":
-            import fcntl
+        hold(lock.fileno(), folder, verb="pack", how="alone")
+        yield
 
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise CorpusError(
-                    f"another `avmi pack` is writing to {folder}: wait for it, or give another --out"
-                ) from error
-            except OSError:
-                pass  # a file system without locks
+
+@contextlib.contextmanager
+def beside_others_in(folder: Path, *, share_suffix: str) -> Iterator[None]:
+    """Let jobs of a job array work side by side: none twice, and no run that writes shards."""
+    with (
+        (folder / PARTS_FOLDER / "lock").open("a") as lock,
+        (folder / PARTS_FOLDER / f"lock{share_suffix}").open("a") as own,
+    ):
+        hold(lock.fileno(), folder, verb="pack", how="with_others")
+        hold(own.fileno(), folder, verb="pack", how="alone")
         yield
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import sys
 import time
 from collections import Counter
@@ -27,6 +26,7 @@ from avmi.corpus.manifest import (
 from avmi.corpus.pool import Probe
 from avmi.decode.pack import pack_video
 from avmi.decode.pack_run import PackRun, cannot_write, waiting_videos
+from avmi.engine.share import Share, ShareDone
 from avmi.errors import CorpusError, UsageError
 from avmi.store.index import ShardIndex
 from avmi.store.packing import (
@@ -45,10 +45,11 @@ from avmi.store.writer import (
     PARTS_FOLDER,
     SUMS_FILE,
     alone_in,
+    beside_others_in,
     remove_torsos,
     standing_shards,
 )
-from avmi.types import Split, StrPath
+from avmi.types import EngineName, Split, StrPath
 
 
 @dataclass(frozen=True)
@@ -112,33 +113,77 @@ def pack(
     split: Split | Literal["all"] = "all",
     workers: int | None = None,
     time_limit_seconds: float = 600.0,
+    engine: EngineName = "local",
     log: Any = None,
     probe: Probe = pack_video,
 ) -> Packed:
     """Pack the videos of a corpus into shards in the folder `out`, which becomes a corpus itself.
 
-    `workers` processes (default: one per core) pack a video at a time, each within the time limit; what comes
-    out does not depend on them. Stopped or killed and called again, it goes on; shards that are written stay
-    as they are. Raises `CorpusError` when nothing can be read or `out` cannot be written.
+    `workers` processes (default: one per core) pack a video at a time, each within the time limit; with the
+    engine ray they are all over a cluster, whose machines see the same folders. What comes out does not depend
+    on them. Stopped or killed and called again, it goes on; shards that are written stay as they are. Raises `CorpusError` when nothing can be read or `out` cannot be written.
     """
     begun = time.monotonic()
     log = log or sys.stderr
     _check_numbers(packing, workers, time_limit_seconds)
+    manifest, chosen = _chosen(corpus, split)
+    folder = _shards_folder(Path(out), packing)
+    try:
+        with alone_in(folder):
+            remove_torsos(folder)
+            run = PackRun(manifest, folder, packing, time_limit_seconds, log)
+            packed = run.pack(waiting_videos(chosen, run.standing), workers, probe, engine)
+            return _finish(run, packed, seconds=time.monotonic() - begun)
+    except OSError as error:
+        raise cannot_write(folder, error.strerror or str(error)) from error
+
+
+def pack_share(
+    corpus: StrPath,
+    *,
+    out: StrPath,
+    share: Share,
+    packing: Packing = DEFAULT_PACKING,
+    split: Split | Literal["all"] = "all",
+    workers: int | None = None,
+    time_limit_seconds: float = 600.0,
+    engine: EngineName = "local",
+    log: Any = None,
+    probe: Probe = pack_video,
+) -> ShareDone:
+    """Pack the videos of one job of a job array, each into a part of its own; see `pack`.
+
+    Jobs may run at the same time. Afterwards `pack` joins the parts into the shards that it would have written
+    alone, byte by byte.
+    """
+    begun = time.monotonic()
+    _check_numbers(packing, workers, time_limit_seconds)
+    manifest, chosen = _chosen(corpus, split)
+    folder = _shards_folder(Path(out), packing)
+    try:
+        with beside_others_in(folder, share_suffix=share.suffix):
+            run = PackRun(
+                manifest, folder, packing, time_limit_seconds, log or sys.stderr, share_suffix=share.suffix
+            )
+            mine = [video for video in chosen if share.has(video.video_id)]
+            waiting = [v for v in waiting_videos(chosen, run.standing) if share.has(v.video_id)]
+            packed = run.pack_parts(waiting, workers, probe, engine)
+    except OSError as error:
+        raise cannot_write(folder, error.strerror or str(error)) from error
+    rejected = sum(video.video_id in run.rejects for video in mine)
+    seconds = time.monotonic() - begun
+    return ShareDone(folder, share, "videos", len(chosen), len(mine), packed, rejected, seconds)
+
+
+def _chosen(corpus: StrPath, split: Split | Literal["all"]) -> tuple[Manifest, Manifest]:
+    """Read a corpus, and choose what is to be packed of it."""
     manifest = read_manifest(corpus)
     if is_packed(corpus):
         raise CorpusError(f"{corpus} is packed already: give the corpus that it was packed from")
     chosen = manifest if split == "all" else manifest.split(split)
     if not len(chosen):
         raise CorpusError(f"{corpus}: no video is in the {split} split; choose another with --split")
-    folder = _shards_folder(Path(out), packing)
-    try:
-        with alone_in(folder):
-            remove_torsos(folder)
-            run = PackRun(manifest, folder, packing, time_limit_seconds, log)
-            packed = run.pack(waiting_videos(chosen, run.standing), workers or os.cpu_count() or 1, probe)
-            return _finish(run, packed, seconds=time.monotonic() - begun)
-    except OSError as error:
-        raise cannot_write(folder, error.strerror or str(error)) from error
+    return manifest, chosen
 
 
 def check(shards: StrPath) -> Checked:

@@ -92,3 +92,16 @@ def test_matches_do_not_depend_on_the_order_but_for_who_is_first():
 def test_no_videos_and_one_video_have_no_near_duplicates():
     assert near_duplicates([]) == ()
     assert near_duplicates([of_sound(melody(3.0, seed=1), scenes(1))]) == ()
+
+
+def test_matches_do_not_depend_on_how_many_marks_are_held_at_a_time(monkeypatch):
+    sounds = [melody(6.0, seed=s) for s in (11, 12, 13)]
+    prints = [of_sound(sound, scenes(n)) for n, sound in enumerate(sounds)]
+    prints += [
+        of_sound(sound[start:], scenes(n))
+        for n, (sound, start) in enumerate(zip(sounds, (0, 9_000, 4_111), strict=True))
+    ]
+    together = near_duplicates(prints)
+    assert [(m.first, m.second) for m in together] == [(0, 3), (1, 4), (2, 5)]
+    monkeypatch.setattr("avmi.corpus.near_duplicates._PAIRS_AT_A_TIME", 50)
+    assert near_duplicates(prints) == together
