@@ -2,7 +2,7 @@
 
 Sounds are compared through an index of their marks: two videos match when many of their marks agree at one
 distance in time, so that a trimmed copy is found and its offset known. Pictures confirm it, or stand alone where
-there is no sound to compare. Pure; memory grows with the marks, some 60 bytes each.
+there is no sound to compare. Pure; memory grows with the marks, some 50 bytes each.
 """
 
 from collections.abc import Iterator, Sequence

@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # Items handed over at a time: memory of the driver stays bounded, starting the workers anew costs nothing beside.
 _ITEMS_AT_A_TIME = 20_000
+_ANSWER_SECONDS = 10.0  # a connection within a cluster takes milliseconds
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def ray_session(*, cpus: int | None = None) -> Iterator[Any]:
 def _connect(ray: Any, cpus: int | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     address = os.environ.get("RAY_ADDRESS") or "auto"
+    _knock(address)
     try:
         if address != "local":
             ray.init(address=address, **quiet)
@@ -78,6 +81,17 @@ def _connect(ray: Any, cpus: int | None) -> None:
     log.info(
         "no Ray cluster is there (RAY_ADDRESS names one): started one on this machine, %s CPUs", _cpus(ray)
     )
+
+
+def _knock(address: str) -> None:
+    """Find out whether anybody answers at `host:port`: Ray itself tries for minutes without a word."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except OSError as error:
+        raise UsageError(f"the Ray cluster of RAY_ADDRESS={address} cannot be reached: {error}") from error
 
 
 def _cpus(ray: Any) -> int:
