@@ -1,17 +1,18 @@
-"""One verb for each public corpus: annotations and a folder of files → a prepared corpus, and a table of it."""
+"""One verb for each public corpus: annotations and a folder of files → a prepared corpus, and a table of it.
 
-from collections.abc import Callable
+Each function says what is particular to its corpus and gives the listing; `corpus_verb` adds the rest.
+"""
+
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from avmi.terminal import Result, show
+from data_prep.cli.verb import AsJson, NeedsOption, Out, TimeLimit, Videos, Workers, corpus_verb
 from data_prep.listing import Listing
 from data_prep.split_files import split_files
 
-Videos = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the files, at any depth.")]
-Out = Annotated[Path, typer.Option(metavar="CORPUS", help="Corpus folder to write.")]
 SplitFiles = Annotated[
     list[str],
     typer.Option(
@@ -21,213 +22,92 @@ SplitFiles = Annotated[
 Folder = Annotated[
     Path, typer.Option("--annotations", metavar="DIR", help="Folder of the annotations as published.")
 ]
-Needs = Annotated[
-    Literal["both", "picture", "sound"], typer.Option(help="What a file must hold to be usable.")
-]
-ValidFraction = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SHARE",
-        help="Move this share of train into valid, whole recordings; none is moved otherwise.",
-    ),
-]
-Workers = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Files probed at a time; otherwise one per core.")
-]
-TimeLimit = Annotated[
-    float, typer.Option(metavar="SECONDS", help="A file that takes longer to probe is rejected.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+OfficialSplit = Annotated[int, typer.Option("--fold", help="Official train/test split: 1, 2 or 3.")]
 
 
-def vggsound(
-    annotations: SplitFiles,
-    videos: Videos,
-    out: Out,
-    valid_fraction: ValidFraction = None,
-    needs: Needs = "both",
-    workers: Workers = None,
-    time_limit_seconds: TimeLimit = 30.0,
-    as_json: AsJson = False,
-) -> None:
+@corpus_verb()
+def vggsound(annotations: SplitFiles) -> Listing:
     """VGGSound: vggsound.csv; official train and test."""
     from data_prep.vggsound import read_vggsound
 
-    _prepare(
-        lambda: read_vggsound(split_files(annotations)),
-        videos=videos,
-        out=out,
-        needs=needs,
-        valid_fraction=valid_fraction,
-        workers=workers,
-        time_limit_seconds=time_limit_seconds,
-        as_json=as_json,
-    )
+    return read_vggsound(split_files(annotations))
 
 
+@corpus_verb()
 def audioset(
     annotations: SplitFiles,
-    videos: Videos,
-    out: Out,
     classes: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="class_labels_indices.csv; otherwise beside the annotations."),
     ] = None,
-    valid_fraction: ValidFraction = None,
-    needs: Needs = "both",
-    workers: Workers = None,
-    time_limit_seconds: TimeLimit = 30.0,
-    as_json: AsJson = False,
-) -> None:
+) -> Listing:
     """AudioSet: *_segments.csv, several classes a segment; --needs sound for files of sound alone."""
     from data_prep.audioset import read_audioset
 
-    _prepare(
-        lambda: read_audioset(split_files(annotations), classes=classes),
-        videos=videos,
-        out=out,
-        needs=needs,
-        valid_fraction=valid_fraction,
-        workers=workers,
-        time_limit_seconds=time_limit_seconds,
-        as_json=as_json,
-    )
+    return read_audioset(split_files(annotations), classes=classes)
 
 
-def ave(
-    annotations: Folder,
-    videos: Videos,
-    out: Out,
-    needs: Needs = "both",
-    workers: Workers = None,
-    time_limit_seconds: TimeLimit = 30.0,
-    as_json: AsJson = False,
-) -> None:
+@corpus_verb(without=["valid_fraction"])
+def ave(annotations: Folder) -> Listing:
     """AVE: trainSet.txt, valSet.txt, testSet.txt; each event is a row with its seconds."""
     from data_prep.ave import read_ave
 
-    _prepare(
-        lambda: read_ave(annotations),
-        videos=videos,
-        out=out,
-        needs=needs,
-        valid_fraction=None,
-        workers=workers,
-        time_limit_seconds=time_limit_seconds,
-        as_json=as_json,
-    )
+    return read_ave(annotations)
 
 
+@corpus_verb()
 def kinetics(
     annotations: SplitFiles,
-    videos: Videos,
-    out: Out,
     classes: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Keep these classes, one a line, as Kinetics-Sounds does."),
     ] = None,
-    valid_fraction: ValidFraction = None,
-    needs: Needs = "both",
-    workers: Workers = None,
-    time_limit_seconds: TimeLimit = 30.0,
-    as_json: AsJson = False,
-) -> None:
+) -> Listing:
     """Kinetics 400, 600, 700: train, validate and test csv."""
     from data_prep.kinetics import read_kinetics
 
-    _prepare(
-        lambda: read_kinetics(split_files(annotations), classes=classes),
-        videos=videos,
-        out=out,
-        needs=needs,
-        valid_fraction=valid_fraction,
-        workers=workers,
-        time_limit_seconds=time_limit_seconds,
-        as_json=as_json,
-    )
+    return read_kinetics(split_files(annotations), classes=classes)
 
 
-def ucf101(
-    annotations: Folder,
-    videos: Videos,
-    out: Out,
-    fold: Annotated[int, typer.Option(help="Official train/test split: 1, 2 or 3.")] = 1,
-    valid_fraction: ValidFraction = None,
-    needs: Needs = "picture",
-    workers: Workers = None,
-    time_limit_seconds: TimeLimit = 30.0,
-    as_json: AsJson = False,
-) -> None:
+@corpus_verb(needs="picture")
+def ucf101(annotations: Folder, fold: OfficialSplit = 1) -> Listing:
     """UCF101: classInd.txt, trainlist0N.txt, testlist0N.txt; files without sound are taken."""
     from data_prep.ucf101 import read_ucf101
 
-    _prepare(
-        lambda: read_ucf101(annotations, fold=fold),
-        videos=videos,
-        out=out,
-        needs=needs,
-        valid_fraction=valid_fraction,
-        workers=workers,
-        time_limit_seconds=time_limit_seconds,
-        as_json=as_json,
-    )
+    return read_ucf101(annotations, fold=fold)
 
 
-def hmdb51(
-    annotations: Folder,
-    videos: Videos,
-    out: Out,
-    fold: Annotated[int, typer.Option(help="Official train/test split: 1, 2 or 3.")] = 1,
-    valid_fraction: ValidFraction = None,
-    needs: Needs = "picture",
-    workers: Workers = None,
-    time_limit_seconds: TimeLimit = 30.0,
-    as_json: AsJson = False,
-) -> None:
+@corpus_verb(needs="picture")
+def hmdb51(annotations: Folder, fold: OfficialSplit = 1) -> Listing:
     """HMDB51: <class>_test_splitN.txt; files without sound are taken."""
     from data_prep.hmdb51 import read_hmdb51
 
-    _prepare(
-        lambda: read_hmdb51(annotations, fold=fold),
-        videos=videos,
-        out=out,
-        needs=needs,
-        valid_fraction=valid_fraction,
-        workers=workers,
-        time_limit_seconds=time_limit_seconds,
-        as_json=as_json,
-    )
+    return read_hmdb51(annotations, fold=fold)
 
 
+@corpus_verb(needs="sound", without=["needs"])
 def esc50(
     annotations: Annotated[Path, typer.Option(metavar="FILE", help="meta/esc50.csv as published.")],
-    videos: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the sounds, at any depth.")],
-    out: Out,
     fold: Annotated[int, typer.Option(help="Fold to test on, 1 to 5; the others train.")] = 1,
-    valid_fraction: ValidFraction = None,
-    workers: Workers = None,
-    time_limit_seconds: TimeLimit = 30.0,
-    as_json: AsJson = False,
-) -> None:
+) -> Listing:
     """ESC-50: sounds without pictures."""
     from data_prep.esc50 import read_esc50
 
-    _prepare(
-        lambda: read_esc50(annotations, fold=fold),
-        videos=videos,
-        out=out,
-        needs="sound",
-        valid_fraction=valid_fraction,
-        workers=workers,
-        time_limit_seconds=time_limit_seconds,
-        as_json=as_json,
-    )
+    return read_esc50(annotations, fold=fold)
+
+
+@corpus_verb()
+def csv(annotations: SplitFiles) -> Listing:
+    """Your own list: path[,start_seconds,end_seconds,label,split], or file,class[,split] without a header."""
+    from data_prep.table import read_table
+
+    return read_table(split_files(annotations))
 
 
 def folder(
     videos: Videos,
     out: Out,
-    needs: Needs = "both",
+    needs: NeedsOption = "both",
     workers: Workers = None,
     time_limit_seconds: TimeLimit = 30.0,
     as_json: AsJson = False,
@@ -249,52 +129,3 @@ def folder(
         return prepare_corpus(listing, settings)
 
     show(prepared, as_json=as_json)
-
-
-def csv(
-    annotations: SplitFiles,
-    videos: Videos,
-    out: Out,
-    valid_fraction: ValidFraction = None,
-    needs: Needs = "both",
-    workers: Workers = None,
-    time_limit_seconds: TimeLimit = 30.0,
-    as_json: AsJson = False,
-) -> None:
-    """Your own list: path[,start_seconds,end_seconds,label,split], or file,class[,split] without a header."""
-    from data_prep.table import read_table
-
-    _prepare(
-        lambda: read_table(split_files(annotations)),
-        videos=videos,
-        out=out,
-        needs=needs,
-        valid_fraction=valid_fraction,
-        workers=workers,
-        time_limit_seconds=time_limit_seconds,
-        as_json=as_json,
-    )
-
-
-def _prepare(
-    read: Callable[[], Listing],
-    *,
-    videos: Path,
-    out: Path,
-    needs: Literal["both", "picture", "sound"],
-    valid_fraction: float | None,
-    workers: int | None,
-    time_limit_seconds: float,
-    as_json: bool,
-) -> None:
-    from data_prep.corpus import Settings, prepare_corpus
-
-    settings = Settings(
-        videos=videos,
-        out=out,
-        needs=needs,
-        valid_fraction=valid_fraction,
-        workers=workers,
-        time_limit_seconds=time_limit_seconds,
-    )
-    show(lambda: prepare_corpus(read(), settings), as_json=as_json)
