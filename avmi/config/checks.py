@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Mapping
 
+from avmi.config.data import Data
 from avmi.config.mistakes import Keys, Mistake
 from avmi.config.pair_checks import check_pairs
 from avmi.config.pair_settings import NegativePool
 from avmi.config.pairs import Pairs
-from avmi.config.parts import Data, Encoders, LogMel
+from avmi.config.parts import Encoders, LogMel
 from avmi.config.view_checks import check_views
 from avmi.config.views import AudioView, View
 

@@ -9,16 +9,9 @@ from avmi.config.address import CorpusPlace
 from avmi.config.base import Settings
 from avmi.config.bottleneck import Bottleneck, Private
 from avmi.config.bounds import INFO_NCE, PairBound
+from avmi.config.data import Data
 from avmi.config.pair_settings import OTHER_VIDEOS, NegativePool, PairSettings, PlaceScoring
-from avmi.config.parts import (
-    Data,
-    Encoders,
-    ImageInput,
-    Logging,
-    LogMel,
-    Optimizer,
-    Temperature,
-)
+from avmi.config.parts import Encoders, ImageInput, Logging, LogMel, Optimizer, Temperature
 from avmi.config.views import View
 
 PairChoice = Literal["cross_modal", "all"]

@@ -15,7 +15,7 @@ from multiprocessing.reduction import ForkingPickler
 
 from torch import Tensor
 
-from avmi.config.parts import Data
+from avmi.config.data import Data
 from avmi.data import transport
 from avmi.data.cutter import Cutter, Draw
 from avmi.data.messages import Begun, Cut, Full, Job, Logged, Order, Raised, Ready, Refused

@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from avmi.config.parts import DecoderName
+from avmi.config.data import DecoderName
 from avmi.corpus.manifest import Video
 from avmi.decode.clip import Decoder, Reader
 from avmi.errors import DecodeError

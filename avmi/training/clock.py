@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from avmi.config.parts import Data
+from avmi.config.data import Data
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from avmi.config.parts import Data, ImageInput, LogMel, Optimizer
+from avmi.config.data import Data
+from avmi.config.parts import ImageInput, LogMel, Optimizer
 from avmi.corpus.address import local_folder, read_remote
 from avmi.corpus.manifest import Manifest, read_manifest
 from avmi.corpus.plan import SignalView, evaluation_clips

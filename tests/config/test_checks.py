@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from avmi.config.checks import check_graph, check_negatives, check_windows
+from avmi.config.data import Data
 from avmi.config.layers import LAYERS, OUTPUT
 from avmi.config.pair_settings import NegativePool, PairSettings
-from avmi.config.parts import Backbone, Data, Encoders, LogMel
+from avmi.config.parts import Backbone, Encoders, LogMel
 from avmi.config.views import AudioView, FeatureView, FrameView, View
 
 Complaints = Callable[..., list[str]]

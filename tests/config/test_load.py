@@ -9,11 +9,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avmi.config.data import Data
 from avmi.config.describe import describe_config
 from avmi.config.document import plain_value
 from avmi.config.load import dump_config, load_config, schema_of
 from avmi.config.pair_settings import NegativePool, PairSettings
-from avmi.config.parts import Backbone, Data, Encoders, Head, LogMel, Optimizer, Temperature
+from avmi.config.parts import Backbone, Encoders, Head, LogMel, Optimizer, Temperature
 from avmi.config.schema import FinetuneConfig, PretrainConfig
 from avmi.config.views import AudioView, FeatureView, FrameView
 from avmi.errors import ConfigError

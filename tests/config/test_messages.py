@@ -10,19 +10,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from avmi.config.data import Data
 from avmi.config.explain import explain
 from avmi.config.pair_settings import NegativePool, PairSettings
-from avmi.config.parts import (
-    Backbone,
-    Data,
-    Encoders,
-    Head,
-    ImageInput,
-    Logging,
-    LogMel,
-    Optimizer,
-    Temperature,
-)
+from avmi.config.parts import Backbone, Encoders, Head, ImageInput, Logging, LogMel, Optimizer, Temperature
 from avmi.config.schema import FinetuneConfig, PretrainConfig
 from avmi.config.shapes import all_keys
 from avmi.config.views import AudioView, FeatureView, FrameView

@@ -9,7 +9,7 @@ from making import frame_number
 from rows import video_row
 from truth import Recipe, write_truth
 
-from avmi.config.parts import DecoderName
+from avmi.config.data import DecoderName
 from avmi.decode.choose import FallbackDecoder, choose_decoder
 from avmi.errors import DecodeError
 

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from avmi.config.parts import Data
+from avmi.config.data import Data
 from avmi.training import clock
 from avmi.training.clock import StepClock, WaitWatch
 
