@@ -7,35 +7,21 @@ of its own, because a game that ale-py cannot run ends the process.
 
 import csv
 import itertools
-import math
 import os
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from jaxtyping import Float32
 
 from avmi.errors import CorpusError, UsageError
 from avmi.types import Split, StrPath
-from data_prep.atari_movie import (
-    CONSOLE_RATE_HZ,
-    FRAME_RATE,
-    MovieWriter,
-    pairs_of,
-    picture_of,
-    read_comment,
-    speaker_sound,
-)
-from data_prep.atari_play import Console, check_games, open_ale, play, warmed_up
+from data_prep.atari_episode import Episode, Settings, episode_path, kept_episode, record_episode
+from data_prep.atari_play import Console, check_games, open_ale
 from data_prep.processes import Failure, run_jobs
 
 # Measured over 6 episodes of 12 s each of 41 games: these sound in 91 to 100 % of all windows (see
-# SILENCE_DBFS), so hardly any moment asks for a match with silence; they sound unlike each other;
-# and what is seen tells something of what is heard (events, not background music alone).
+# SILENCE_DBFS of an episode), so hardly any moment asks for a match with silence; they sound unlike
+# each other; and what is seen tells something of what is heard (events, not background music alone).
 DEFAULT_GAMES = (
     "freeway",
     "pong",
@@ -50,51 +36,11 @@ DEFAULT_GAMES = (
 )
 
 CSV_FILE = "videos.csv"
-SHORTEST_SECONDS, LONGEST_SECONDS = 1.0, 3600.0
-
-# A window below this level holds nothing that a listener could match with a picture.
-SILENCE_DBFS = -60.0
-SILENCE_WINDOW_SECONDS = 1.6
-_SILENCE_HOP_SECONDS = 0.2
-_FLOOR_DBFS = -120.0
-
-# Changes when the same seed would give another recording, so that folders are never mixed.
-_RECORDER = "avmi data_prep atari 1"
 # The emulator and the encoder together run 20 to 40 times faster than the play: a game that takes
 # more than this beyond the length of its episode hangs.
 _STALL_SECONDS = 60.0
 
 OpenConsole = Callable[..., Console]  # (game, *, seed)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a recording is determined by, beside its game and episode."""
-
-    seconds: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        if not SHORTEST_SECONDS <= self.seconds <= LONGEST_SECONDS:
-            raise UsageError(
-                f"--seconds is {SHORTEST_SECONDS:g} to {LONGEST_SECONDS:g}, got {self.seconds:g}"
-            )
-        if self.seed < 0:
-            raise UsageError(f"--seed is 0 or more, got {self.seed}")
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One recorded episode."""
-
-    game: str
-    episode: int
-    path: Path
-    seconds: float
-    size_bytes: int
-    loudness_dbfs: float  # RMS of the whole; the floor is -120
-    silent_share: float  # of the windows of SILENCE_WINDOW_SECONDS
-    is_kept: bool  # found finished from an earlier run
 
 
 @dataclass(frozen=True)
@@ -186,61 +132,6 @@ def splits_of(
     return tuple(split for split, count in counts.items() for _ in range(count))
 
 
-def episode_path(folder: Path, game: str, number: int) -> Path:
-    """Name the file of an episode."""
-    return folder / game / f"{game}_e{number}.mp4"
-
-
-def record_episode(path: Path, console: Console, *, game: str, number: int, settings: Settings) -> Episode:
-    """Play one episode at random and write it; the file is there whole or not at all."""
-    path.parent.mkdir(exist_ok=True)
-    # The name counts, so that two games with the same actions are not played alike.
-    rng = np.random.default_rng([settings.seed, zlib.crc32(game.encode()), number])
-    ticks = warmed_up(play(console, rng), rng)
-    samples = []
-    with MovieWriter(path) as movie:
-        for pair in pairs_of(ticks, pictures=round(settings.seconds * FRAME_RATE)):
-            movie.add(picture_of(pair))
-            samples += [tick.sound for tick in pair]
-        sound = speaker_sound(np.concatenate(samples))
-        facts = {"loudness_dbfs": _decibels(np.mean(np.square(sound, dtype=np.float64)))}
-        facts["silent_share"] = silent_share(sound, sample_rate_hz=CONSOLE_RATE_HZ)
-        movie.finish(sound, comment=_identity(game, number, settings) | facts)
-    return _episode(path, game, number, settings, facts, is_kept=False)
-
-
-def kept_episode(folder: Path, game: str, number: int, *, settings: Settings) -> Episode | None:
-    """Find an episode that an earlier run finished; None when there is no file.
-
-    Raises `UsageError` when the file was recorded with other settings or by something else.
-    """
-    path = episode_path(folder, game, number)
-    if not path.exists():
-        return None
-    comment, wanted = read_comment(path), _identity(game, number, settings)
-    if comment is None or comment.get("recorder") != wanted["recorder"]:
-        raise UsageError(
-            f"{path} is in the way, it is no recording of this version: give another --out, or move it away"
-        )
-    differ = [key for key in wanted if comment.get(key) != wanted[key]]
-    if differ:
-        is_what = ", ".join(f"{key} {comment.get(key)}" for key in differ)
-        wants = ", ".join(f"{key} {wanted[key]}" for key in differ)
-        raise UsageError(
-            f"{path} was recorded with {is_what}, now asked for: {wants}; give another --out, or delete {folder}"
-        )
-    return _episode(path, game, number, settings, comment, is_kept=True)
-
-
-def silent_share(sound: Float32[np.ndarray, "samples"], *, sample_rate_hz: int) -> float:
-    """Measure the share of windows (SILENCE_WINDOW_SECONDS) that are below SILENCE_DBFS."""
-    window = min(len(sound), round(SILENCE_WINDOW_SECONDS * sample_rate_hz))
-    starts = np.arange(0, len(sound) - window + 1, round(_SILENCE_HOP_SECONDS * sample_rate_hz))
-    energy = np.concatenate([[0.0], np.cumsum(np.square(sound, dtype=np.float64))])
-    power = (energy[starts + window] - energy[starts]) / window
-    return float(np.mean(power < 10 ** (SILENCE_DBFS / 10)))
-
-
 def write_csv(folder: Path, episodes: Iterable[Episode], *, splits: Sequence[Split]) -> Path:
     """Write `videos.csv` with path (relative to the folder), label and split of the episodes."""
     path = folder / CSV_FILE
@@ -268,35 +159,6 @@ def _record_game(
         console = open_console(game, seed=1 + (settings.seed * 1000 + number) % (2**31 - 2))
         path = episode_path(folder, game, number)
         yield record_episode(path, console, game=game, number=number, settings=settings)
-
-
-def _identity(game: str, number: int, settings: Settings) -> dict[str, Any]:
-    return {
-        "recorder": _RECORDER,
-        "game": game,
-        "episode": number,
-        "seconds": settings.seconds,
-        "seed": settings.seed,
-    }
-
-
-def _episode(
-    path: Path, game: str, number: int, settings: Settings, facts: dict[str, Any], *, is_kept: bool
-) -> Episode:
-    return Episode(
-        game=game,
-        episode=number,
-        path=path,
-        seconds=round(settings.seconds * FRAME_RATE) / FRAME_RATE,
-        size_bytes=path.stat().st_size,
-        loudness_dbfs=facts["loudness_dbfs"],
-        silent_share=facts["silent_share"],
-        is_kept=is_kept,
-    )
-
-
-def _decibels(power: float) -> float:
-    return max(_FLOOR_DBFS, 10 * math.log10(power)) if power > 0 else _FLOOR_DBFS
 
 
 def _made(folder: Path) -> Path:

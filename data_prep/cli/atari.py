@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from data_prep.atari import DEFAULT_GAMES, Episode, Recordings, record
+from data_prep.atari import DEFAULT_GAMES, Recordings, record
+from data_prep.atari_episode import Episode
 
 
 def atari(

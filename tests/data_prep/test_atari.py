@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 
 import av
 import numpy as np
@@ -12,18 +13,11 @@ import soxr
 from fake_console import FlashConsole, open_fake
 from test_atari_movie import decode
 
-import data_prep.atari
 from avmi.errors import CorpusError, UsageError
-from data_prep.atari import (
-    DEFAULT_GAMES,
-    Settings,
-    record,
-    record_episode,
-    silent_share,
-    splits_of,
-)
+from data_prep.atari import DEFAULT_GAMES, record, splits_of
+from data_prep.atari_episode import Settings, record_episode, silent_share
 from data_prep.atari_movie import CONSOLE_RATE_HZ, SAMPLE_RATE_HZ, pairs_of, speaker_sound
-from data_prep.atari_play import open_ale, play, warmed_up
+from data_prep.atari_play import check_games, open_ale, play, warmed_up
 
 SHORT = {"seconds": 1.5, "open_console": open_fake}
 
@@ -250,7 +244,7 @@ def ale():
 
 
 def test_all_default_games_are_in_ale_py(ale):
-    data_prep.atari.check_games(DEFAULT_GAMES)
+    check_games(DEFAULT_GAMES)
     assert len(set(DEFAULT_GAMES)) == 10
 
 
@@ -284,7 +278,7 @@ def test_a_recording_shows_and_sounds_what_the_emulator_did_at_each_moment(ale, 
     settings, path = Settings(seconds=4.0, seed=2), tmp_path / "kangaroo" / "kangaroo_e1.mp4"
     record_episode(path, open_ale("kangaroo", seed=5), game="kangaroo", number=1, settings=settings)
     # The same play once more, without the recorder's files.
-    rng = np.random.default_rng([2, data_prep.atari.zlib.crc32(b"kangaroo"), 1])
+    rng = np.random.default_rng([2, zlib.crc32(b"kangaroo"), 1])
     ticks = warmed_up(play(open_ale("kangaroo", seed=5), rng), rng)
     pairs = list(pairs_of(ticks, pictures=120))
 
