@@ -2,7 +2,7 @@
 
 A checkpoint is a folder: weights.safetensors (the encoders, constants of the preprocessing among
 them), config.yaml (the resolved pretraining configuration), meta.json (versions, step, hash of the
-weights, metrics), train_videos.txt (ids of the videos it was trained on). Nothing in it is code.
+weights, metrics), train_videos.txt (content ids of the videos it was trained on). Nothing in it is code.
 """
 
 import hashlib

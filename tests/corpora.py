@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import rows
 import torch
 from making import make_clip
 
@@ -108,35 +109,12 @@ def untrained_checkpoint(folder: Path, config: PretrainConfig, *, seed: int = 0)
 
 
 def video_row(path: str = "a.mp4", **changes: Any) -> Video:
-    """Give a row as `prepare` would write it for an ordinary clip of four seconds."""
+    """Give a row as `prepare` would write it for one of this module's clips, four seconds long."""
     row: dict[str, Any] = {
-        "path": path,
         "video_id": f"id-of-{path}",
-        "label": "",
-        "split": "train",
-        "video_start_seconds": 0.0,
-        "video_end_seconds": 4.0,
-        "last_frame_seconds": 3.96,
-        "audio_start_seconds": 0.0,
-        "audio_end_seconds": 4.0,
-        "frame_rate": 25.0,
-        "is_variable_frame_rate": False,
         "width_px": 96,
         "height_px": 64,
-        "rotation_degrees": 0,
-        "container": "mov",
-        "video_codec": "h264",
-        "audio_codec": "aac",
         "sample_rate_hz": 16000,
         "channels": 1,
-        "loudness_dbfs": -20.0,
-        "is_silent": False,
-        "is_still": False,
-        "decord_exact": True,
-        "decord_reason": "",
-        "content_hash": "0" * 64,
-        "size_bytes": 1,
-        "further_labels": (),
-        "is_interval": False,
     }
-    return Video(**{**row, **changes})
+    return rows.video_row(path, **{**row, **changes})

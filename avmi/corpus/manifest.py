@@ -20,6 +20,7 @@ MANIFEST_FILE = "manifest.parquet"
 REJECTS_FILE = "rejects.parquet"
 HERE = "."  # root of a manifest whose paths start from its own folder, wherever that is
 FORMAT_VERSION = 2
+_ID_CHARACTERS = 16  # of a content hash: 64 bits tell a billion files apart with a chance of 0.97
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class Video:
     findings: tuple[Finding, ...] = ()  # what is questionable about it, see `avmi.corpus.findings`
     near_duplicate_of: str = ""  # path of the video that this one repeats; "" of none
     index_reason: str = "no packet table"  # why it is read through its container; "" when by its packet table
+
+    @property
+    def content_id(self) -> str:
+        """What a recording is told apart by: intervals and copies of one file have it in common."""
+        return self.content_hash[:_ID_CHARACTERS]
 
     @property
     def has_pictures(self) -> bool:
@@ -108,7 +114,7 @@ def video_of(
     measured = {f.name for f in dataclasses.fields(Video)} - _OF_ENTRY - _OF_CORPUS
     return Video(
         path=path,
-        video_id=facts["content_hash"][:16] + (part or ""),
+        video_id=facts["content_hash"][:_ID_CHARACTERS] + (part or ""),
         label=label,
         split=split,
         further_labels=further_labels,

@@ -17,7 +17,7 @@ class Sample:
     """The views of one clip."""
 
     spec: ClipSpec
-    video_number: int  # place of the video in the manifest
+    video_number: int  # first row of its file in the manifest: intervals and copies of one have it in common
     views: dict[str, Tensor]
     seed: int  # of the augmentation of its views
 
@@ -36,7 +36,7 @@ class Batch:
 
     views: dict[str, Tensor]  # [clips with the view, ...]
     rows: dict[str, Int[Tensor, "_"]]  # which clips of the batch these are
-    videos: Int[Tensor, "batch"]  # number of each clip's video
+    videos: Int[Tensor, "batch"]  # number of each clip's file, see `Sample`
     seconds: Float32[Tensor, "batch"]  # anchor of each clip in its video; Apple's GPUs have no float64
     specs: tuple[ClipSpec, ...]
     rejects: tuple[Reject, ...] = field(default=())

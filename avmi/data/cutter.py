@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
@@ -20,7 +21,7 @@ from avmi.views.packed import check_packed
 class Draw:
     """Clips to cut of one video in one visit: all that a worker has to know of the corpus."""
 
-    video_number: int
+    video_number: int  # see `Sample`
     path: Path
     specs: tuple[ClipSpec, ...]
     seed: int
@@ -55,14 +56,20 @@ class Cutter:
         )
 
     def __call__(self, video_number: int, specs: Sequence[ClipSpec], *, seed: int) -> tuple[Sample, ...]:
-        """Cut clips of one video; raises `DecodeError` when one of them cannot be read."""
+        """Cut clips of the video of a row; raises `DecodeError` when one of them cannot be read."""
         draw = self.draw(video_number, specs, seed=seed)
         return draw.samples(cut_views(draw, maker=self.maker, decoder=self.decoder))
 
     def draw(self, video_number: int, specs: Sequence[ClipSpec], *, seed: int) -> Draw:
         """Say what to cut."""
         path = self.manifest.path_of(specs[0].video)
-        return Draw(video_number, path, tuple(specs), seed)
+        return Draw(self._first_rows[video_number], path, tuple(specs), seed)
+
+    @cached_property
+    def _first_rows(self) -> list[int]:
+        """The first row of each row's file."""
+        first: dict[str, int] = {}
+        return [first.setdefault(video.content_id, row) for row, video in enumerate(self.manifest)]
 
 
 def cut_views(draw: Draw, *, maker: ViewMaker, decoder: Decoder) -> list[dict[str, Tensor]]:

@@ -41,11 +41,11 @@ def features_of(
     if not done:
         return None
     numbers = {name: number for number, name in enumerate(class_names)}
-    places = {_row(video): place for place, video in enumerate(labelled)}
+    files = {video.content_id: number for number, video in enumerate(labelled)}
     return LabelledFeatures(
         features=torch.cat([vectors for _, vectors in parts]),
         classes=torch.tensor([numbers[spec.video.label] for spec in done]),
-        videos=torch.tensor([places[_row(spec.video)] for spec in done]),
+        videos=torch.tensor([files[spec.video.content_id] for spec in done]),
     )
 
 
@@ -77,7 +77,3 @@ def _clips(model: Embedder, videos: Iterable[Video], names: Sequence[str]) -> tu
         )
         specs += [cut(video, signals, spec.anchor_seconds) for spec in found]
     return tuple(specs)
-
-
-def _row(video: Video) -> tuple[str, str]:
-    return video.path, video.video_id

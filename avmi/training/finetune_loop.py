@@ -117,7 +117,7 @@ def _save(parts: Finetuning, *, step: int, valid: dict[str, float]) -> None:
         config=parts.pretrained,
         step=step,
         metrics=valid,
-        train_videos=[video.video_id for video in parts.train],
+        train_videos={video.content_id for video in parts.train},
         is_best=best is None or valid.get("top1", best) >= best,
         keep=parts.config.logging.keep_checkpoints,
     )

@@ -188,7 +188,7 @@ def _save(parts: Pretraining, *, step: int, valid: dict[str, float]) -> None:
         config=parts.config,
         step=step,
         metrics=valid,
-        train_videos=[video.video_id for video in parts.train],
+        train_videos={video.content_id for video in parts.train},
         is_best=best is None or valid.get("bound_nats", best) >= best,
         keep=parts.config.logging.keep_checkpoints,
     )

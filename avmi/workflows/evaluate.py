@@ -118,13 +118,13 @@ def _labelled_or_not(manifest: Manifest, split: Split) -> Manifest:
 
 def _retrieval_metrics(vectors: ClipVectors, model: Embedder) -> dict[str, Any]:
     specs = vectors.specs
-    videos = label_codes([spec.video.video_id for spec in specs])
+    videos = label_codes([spec.video.content_id for spec in specs])
     metrics: dict[str, Any] = {
         "image_to_audio": _one_way(vectors.image, vectors.audio, videos),
         "audio_to_image": _one_way(vectors.audio, vectors.image, videos),
         **_by_label(vectors, videos),
     }
-    seen = {spec.video.video_id for spec in specs} & model.checkpoint.train_videos
+    seen = {spec.video.content_id for spec in specs} & model.checkpoint.train_videos
     return {
         **metrics,
         "gallery": len(specs),

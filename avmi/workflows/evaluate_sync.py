@@ -86,7 +86,7 @@ def evaluate_sync(
     )
     if not len(ranks.query):
         raise CorpusError(f"{corpus}: no {within} of the {split} split has two moments to tell apart")
-    videos = label_codes([spec.video.video_id for spec in vectors.specs])[ranks.query]
+    videos = label_codes([spec.video.content_id for spec in vectors.specs])[ranks.query]
     interval = bootstrap_interval(ranks.auc(), videos, generator=generator)
     labels = [spec.video.label for spec in vectors.specs]
     return SyncResult(
@@ -102,7 +102,7 @@ def evaluate_sync(
             "hop_seconds": hop_seconds,
             "draws": times,
             "moments": len(vectors.specs),
-            "videos": len({spec.video.video_id for spec in vectors.specs}),
+            "videos": len({spec.video.content_id for spec in vectors.specs}),
             "left_out": left_out,
             "missing": [reject.path for reject in vectors.rejects],
         }

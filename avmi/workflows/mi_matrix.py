@@ -96,7 +96,7 @@ def mi_matrix(
     """
     model, manifest = load(checkpoint), read_manifest(corpus).split(split)
     specs = _clips(model, manifest)
-    if len({spec.video.video_id for spec in specs}) < 2:
+    if len({spec.video.content_id for spec in specs}) < 2:
         raise CorpusError(
             f"{corpus}: fewer than two videos of the {split} split are long enough for the views of the checkpoint; "
             "negatives are other videos: take another split, or a larger corpus"
@@ -136,7 +136,7 @@ def _clips(model: Embedder, manifest: Manifest) -> tuple[ClipSpec, ...]:
             hop_seconds=data.evaluation_hop_seconds,
             most_per_video=data.evaluation_clips_per_video,
         )
-        if len({spec.video.video_id for spec in specs}) > 1:
+        if len({spec.video.content_id for spec in specs}) > 1:
             break
     return specs
 

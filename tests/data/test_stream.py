@@ -74,6 +74,24 @@ def test_one_visit_opens_the_video_once_for_all_its_clips() -> None:
     assert stream.cutter.decoder.opened == {"0.mp4": 1}
 
 
+def test_intervals_and_copies_of_one_file_count_as_one_video_for_negatives() -> None:
+    rows = [
+        video_row("0.mp4", video_id="0-first", is_interval=True),
+        video_row("1.mp4"),
+        video_row("0.mp4", video_id="0-second", is_interval=True, video_start_seconds=2.0),
+        video_row("2.mp4", content_hash=video_row("1.mp4").content_hash),
+        video_row("3.mp4"),
+    ]
+    manifest = dataclasses.replace(manifest_of(1), videos=tuple(rows))
+    [batch] = steps(stream_of(manifest), first=0, until=1, videos=5)
+    numbers: dict[str, set[int]] = {}
+    for spec, number in zip(batch.specs, batch.videos.tolist(), strict=True):
+        numbers.setdefault(spec.video.path, set()).add(number)
+    assert numbers["1.mp4"] == numbers["2.mp4"]
+    assert [len(numbers[f"{name}.mp4"]) for name in range(4)] == [1, 1, 1, 1]
+    assert len(set().union(*numbers.values())) == 3
+
+
 def test_a_stream_goes_on_from_a_step_as_if_it_had_never_stopped() -> None:
     manifest = manifest_of(5)
     whole = steps(stream_of(manifest), first=0, until=6, videos=3)

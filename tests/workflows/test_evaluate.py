@@ -1,10 +1,11 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from corpora import make_corpus
 
-from avmi.corpus.manifest import read_manifest
+from avmi.corpus.manifest import read_manifest, write_manifest
 from avmi.embedder import load
 from avmi.errors import CheckpointError, CorpusError
 from avmi.metrics import gallery_sha256
@@ -50,6 +51,18 @@ def test_retrieval_prints_the_documented_keys_and_agrees_with_brute_force(traine
 
 def test_a_gallery_seen_in_training_is_counted(trained, tiny_corpus) -> None:
     assert evaluate_retrieval(trained, tiny_corpus, split="train").as_json()["train_overlap"] == 9
+
+
+def test_an_interval_of_a_file_seen_in_training_is_counted(trained, tiny_corpus, tmp_path) -> None:
+    manifest = read_manifest(tiny_corpus)
+    rows = [
+        dataclasses.replace(video, video_id=f"{video.video_id}-{part}", split="test", is_interval=True)
+        for video in manifest.split("train")
+        for part in ("a", "b")
+    ]
+    write_manifest(tmp_path, rows, root=manifest.root)
+    found = evaluate_retrieval(trained, tmp_path).as_json()
+    assert (found["train_overlap"], found["videos"]) == (9, 9)
 
 
 def test_probes_of_both_sides_classify_colours_and_tones(trained, tiny_corpus) -> None:
