@@ -65,6 +65,11 @@ class Video:
         return self.content_hash[:_ID_CHARACTERS]
 
     @property
+    def row_id(self) -> str:
+        """What a row is told apart by: a file may stand in several, part by part or under several paths."""
+        return f"{self.path} {self.video_id}"
+
+    @property
     def has_pictures(self) -> bool:
         """Whether there is a picture; without one its start and end are 0, its size 0 and its codec ""."""
         return self.video_end_seconds > self.video_start_seconds

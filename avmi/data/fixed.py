@@ -19,11 +19,10 @@ class FixedClips(Dataset[Visit]):
 
     def __init__(self, cutter: Cutter, specs: Sequence[ClipSpec]) -> None:
         self.cutter = cutter
-        # A file may stand in several rows, each an interval of it, and a content under several paths.
-        numbers = {(video.path, video.video_id): n for n, video in enumerate(cutter.manifest)}
+        numbers = {video.row_id: n for n, video in enumerate(cutter.manifest)}
         by_video: dict[int, list[ClipSpec]] = {}
         for spec in specs:
-            by_video.setdefault(numbers[spec.video.path, spec.video.video_id], []).append(spec)
+            by_video.setdefault(numbers[spec.video.row_id], []).append(spec)
         self.visits = tuple(by_video.items())
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from avmi.data import Batch
 from avmi.distributed import gather_objects
+from avmi.metrics import label_codes
 from avmi.models.encoders import Encoders
 
 
@@ -57,7 +58,7 @@ def score_clips(
         (
             torch.log_softmax(classifier(batch.to(device).views).double().cpu(), dim=1),
             classes_of(batch, numbers),
-            batch.videos,
+            [spec.video.row_id for spec in batch.specs],
         )
         for batch in batches
         if batch.specs
@@ -66,4 +67,5 @@ def score_clips(
     parts = [part for share in gather_objects(mine) for part in share]
     if not parts:
         return None
-    return Scored(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    scores, classes, rows = zip(*parts, strict=True)
+    return Scored(torch.cat(scores), torch.cat(classes), label_codes([row for part in rows for row in part]))

@@ -41,11 +41,11 @@ def features_of(
     if not done:
         return None
     numbers = {name: number for number, name in enumerate(class_names)}
-    files = {video.content_id: number for number, video in enumerate(labelled)}
+    rows = {video.row_id: number for number, video in enumerate(labelled)}
     return LabelledFeatures(
         features=torch.cat([vectors for _, vectors in parts]),
         classes=torch.tensor([numbers[spec.video.label] for spec in done]),
-        videos=torch.tensor([files[spec.video.content_id] for spec in done]),
+        videos=torch.tensor([rows[spec.video.row_id] for spec in done]),
     )
 
 

@@ -212,14 +212,13 @@ def _files(
         manifest, maker, choose_decoder(data.decoder, fallback=data.decoder_fallback, corpus=manifest.corpus)
     )
     specs = [spec for plan in plans for spec in plan.specs(signals)]
-    by_row = {(plan.video.path, plan.video.video_id): plan for plan in plans}
+    by_row = {plan.video.row_id: plan for plan in plans}
     clips = FixedClips(cutter, specs)
     loader = fixed_loader(clips, workers=workers, videos_per_batch=1, limits=Limits.of(data))
     for batch in tqdm(loader, total=len(plans), desc="lag", unit="video"):
         missing += [reject.path for reject in batch.rejects]
         if batch.specs:
-            video = batch.specs[0].video
-            plan = by_row[video.path, video.video_id]
+            plan = by_row[batch.specs[0].video.row_id]
             yield plan, _laid_out(plan, *(_by_place(model, batch, plan, name) for name in views))
 
 

@@ -78,7 +78,10 @@ def test_clips_are_scored_in_order_with_their_classes_and_videos(encoders: Encod
     scored = score_clips(classifier, iter(batches), NUMBERS, device=torch.device("cpu"))
     assert scored is not None
     assert scored.classes.tolist() == [0, 2, 1, 1, 1]
-    assert scored.videos.tolist() == [10, 11, 12, 20, 21]
+    rows = [spec.video.row_id for batch in batches for spec in batch.specs]
+    same = scored.videos[:, None] == scored.videos[None, :]
+    assert same.tolist() == [[one == other for other in rows] for one in rows]
+    assert len(set(rows)) == 3
     torch.testing.assert_close(scored.scores.exp().sum(dim=1), torch.ones(5, dtype=torch.float64))
     with torch.no_grad():
         alone = classifier.eval()(batches[2].views).log_softmax(dim=1)
