@@ -1,0 +1,101 @@
+"""A run whose workers are killed, and a run over an address, stopped in the middle → a whole run."""
+
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from avmi.store.packing import Packing
+from avmi.training import loop
+from avmi.training.log import read_metrics
+from avmi.workflows.pack import pack
+from avmi.workflows.pretrain import pretrain
+
+STEPS = 6
+
+
+@pytest.fixture
+def before_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
+    """Have something happen before an optimizer step, counted from 1."""
+
+    def happen(step: int, what: Callable[[], None]) -> None:
+        take_step, begun = loop._optimizer_step, []
+
+        def watched(*arguments, **settings):
+            begun.append(1)
+            if len(begun) == step:
+                what()
+            return take_step(*arguments, **settings)
+
+        monkeypatch.setattr(loop, "_optimizer_step", watched)
+
+    return happen
+
+
+def kill_the_workers() -> None:
+    workers = [
+        process for server in psutil.Process().children() for process in server.children(recursive=True)
+    ]
+    assert workers, "no worker is running"
+    for worker in workers:
+        worker.kill()
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+def train_losses(run: Path) -> dict[int, float]:
+    return {r["step"]: r["loss"] for r in read_metrics(run / "metrics.jsonl") if r["kind"] == "train"}
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "checkpoints" / f"step_{STEPS:08d}" / "weights.safetensors")
+
+
+@pytest.mark.slow
+def test_a_run_whose_workers_are_killed_goes_on_with_whole_batches_and_says_so(
+    tiny_corpus, tiny_config, tmp_path, before_step, caplog
+) -> None:
+    before_step(3, kill_the_workers)
+    run = tmp_path / "run"
+    config = tiny_config(
+        tiny_corpus, run, optimizer={"steps": STEPS}, data={"workers": 1, "prefetch_batches": 1}
+    )
+    with caplog.at_level(logging.WARNING, logger="avmi"):
+        result = pretrain(config).as_json()
+    assert result["steps"] == STEPS
+    losses = train_losses(run)
+    assert list(losses) == list(range(1, STEPS + 1))
+    assert all(math.isfinite(loss) for loss in losses.values())
+    assert any("worker" in record.getMessage() for record in caplog.records)
+    lost = [line for file in run.glob("quarantine.rank_*.jsonl") for line in file.read_text().splitlines()]
+    assert len(lost) <= 1  # the video in its hands, if there was one
+
+
+@pytest.mark.slow
+def test_a_run_over_an_address_that_was_stopped_resumes_bit_for_bit(
+    tiny_corpus, tiny_config, tmp_path, before_step, monkeypatch
+) -> None:
+    monkeypatch.setenv("AVMI_CACHE", str(tmp_path / "cache"))
+    pack(tiny_corpus, out=tmp_path / "shards", packing=Packing(frames_per_second=6.0, size_px=48))
+    address, data = f"file://{tmp_path / 'shards'}", {"workers": 1, "shards_at_a_time": 1}
+    whole, stopped = (
+        tiny_config(address, tmp_path / name, optimizer={"steps": STEPS}, data=data)
+        for name in ("whole", "stopped")
+    )
+    pretrain(whole)
+    before_step(4, stop)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(stopped)
+    monkeypatch.undo()
+    monkeypatch.setenv("AVMI_CACHE", str(tmp_path / "another cache"))
+    pretrain(stopped, resume=True)
+    assert train_losses(tmp_path / "stopped") == train_losses(tmp_path / "whole")
+    ours, theirs = weights(tmp_path / "stopped"), weights(tmp_path / "whole")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
