@@ -19,6 +19,7 @@ import typer.main
 from avmi import __version__
 from avmi.cli import app
 from avmi.config.schema import FinetuneConfig, PretrainConfig
+from avmi.engine.share import Share
 from avmi.errors import ConfigError, CorpusError, DecodeError, UsageError
 from avmi.terminal import run
 
@@ -63,7 +64,10 @@ SURFACE = {
     ),
     "pretrain": (["config", "overrides"], {"--resume", "--json"}),
     "finetune": (["config", "overrides"], {"--resume", "--json"}),
-    "embed": (["checkpoint", "corpus"], {"--out", "--split", "--workers", "--json"}),
+    "embed": (
+        ["checkpoint", "corpus"],
+        {"--out", "--split", "--workers", "--engine", "--shard", "--json"},
+    ),
     "index": (["checkpoint", "corpus"], {"--out", "--split", "--workers", "--json"}),
     "retrieve": (
         ["index"],
@@ -231,7 +235,20 @@ CALLS: list[tuple[str, str, str, list[Any], dict[str, Any]]] = [
         "embed",
         "embed",
         [Path("run"), Path("corpus")],
-        {"out": Path("t.parquet"), "split": "valid", "workers": 0},
+        {"out": Path("t.parquet"), "split": "valid", "workers": 0, "engine": "local"},
+    ),
+    (
+        "embed run corpus --out t.parquet --engine ray --shard 2/5",
+        "embed",
+        "embed_share",
+        [Path("run"), Path("corpus")],
+        {
+            "out": Path("t.parquet"),
+            "share": Share(2, 5),
+            "split": "all",
+            "workers": 1,
+            "engine": "ray",
+        },
     ),
     (
         "index run corpus --out i",

@@ -26,3 +26,15 @@ AnySplit = Annotated[
     Literal["train", "valid", "test", "all"], typer.Option(help="Which videos of the corpus.")
 ]
 TestSplit = Annotated[Literal["train", "valid", "test"], typer.Option(help="Which videos to test on.")]
+Engine = Annotated[Literal["local", "ray"], typer.Option(help="Work on this machine, or on a Ray cluster.")]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Do the share of job I (from 0) of N, beside the others; without it, join and finish.",
+    ),
+]
+FilesAtATime = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Files worked on at a time; otherwise one per core.")
+]
+TimeLimit = Annotated[float, typer.Option(metavar="SECONDS", help="A file that takes longer is rejected.")]

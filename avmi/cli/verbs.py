@@ -9,7 +9,18 @@ from typing import Annotated, Literal
 import typer
 
 from avmi import __version__
-from avmi.cli.arguments import AnySplit, AsJson, Checkpoint, Config, Corpus, Overrides, Resume, Workers
+from avmi.cli.arguments import (
+    AnySplit,
+    AsJson,
+    Checkpoint,
+    Config,
+    Corpus,
+    Engine,
+    Overrides,
+    Resume,
+    Shard,
+    Workers,
+)
 from avmi.cli.config import config_app
 from avmi.cli.corpus import pack, prepare
 from avmi.cli.evaluate import evaluate_app
@@ -125,12 +136,32 @@ def embed(
     out: Annotated[Path, typer.Option(metavar="TABLE", help="Parquet file to write.")],
     split: AnySplit = "all",
     workers: Workers = 1,
+    engine: Engine = "local",
+    shard: Shard = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the embeddings of a corpus as a Parquet table."""
+    """Write the embeddings of a corpus as a Parquet table.
+
+    Stopped and started again, it goes on where it was.
+    """
+    if shard is not None:
+        from avmi.engine.share import parse_share
+        from avmi.workflows.embed import embed_share
+
+        share = parse_share(shard)
+        show(
+            lambda: embed_share(
+                checkpoint, corpus, out=out, share=share, split=split, workers=workers, engine=engine
+            ),
+            as_json=as_json,
+        )
+        return
     from avmi.workflows.embed import embed as verb
 
-    show(lambda: verb(checkpoint, corpus, out=out, split=split, workers=workers), as_json=as_json)
+    show(
+        lambda: verb(checkpoint, corpus, out=out, split=split, workers=workers, engine=engine),
+        as_json=as_json,
+    )
 
 
 @app.command(epilog="Example: avmi index checkpoints/quickstart corpora/mine --out mine.index")

@@ -108,14 +108,17 @@ _SAMPLE_KINDS: dict[str, np.dtype[Any]] = {
 
 
 def samples_of(frame: av.AudioFrame) -> Shaped[np.ndarray, "_ _"]:
-    """Copy a frame's samples out as (channels, n), or (1, n × channels) of packed ones, as `to_ndarray` does.
+    """Give a frame's samples as (channels, n), or (1, n × channels) of packed ones, as `to_ndarray` does.
 
-    Planar frames of few samples are most of what is decoded, and PyAV's own way takes twice as long for them.
+    Planar frames of few samples are most of what is decoded, and PyAV's own way takes twice as long for them. Mono
+    is not even copied: the samples are the frame's own.
     """
     kind = _SAMPLE_KINDS.get(frame.format.name)
     if kind is None:
         return np.asarray(frame.to_ndarray())
     planes, count = frame.planes, frame.samples
+    if len(planes) == 1:
+        return np.frombuffer(planes[0], kind, count).reshape(1, count)
     samples: np.ndarray[Any, Any] = np.empty((len(planes), count), kind)
     for row, plane in enumerate(planes):
         samples[row] = np.frombuffer(plane, kind, count)

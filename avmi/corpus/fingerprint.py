@@ -14,7 +14,6 @@ import numpy as np
 import soxr
 from jaxtyping import Float, Float32, Int, UInt32
 from scipy.fft import dctn, rfft
-from scipy.ndimage import maximum_filter
 
 RATE_HZ = 8000  # telephone band: codecs of every rate keep it
 HOP_SECONDS = 256 / RATE_HZ
@@ -52,7 +51,7 @@ def from_text(text: str) -> SoundMarks:
     packed = base64.b64decode(text)
     count = len(packed) // 6
     marks = np.frombuffer(packed, "<u4", count)
-    return SoundMarks(marks, np.frombuffer(packed, "<u2", count, offset=4 * count).astype(np.int64))
+    return SoundMarks(marks, np.frombuffer(packed, "<u2", count, offset=4 * count).astype(np.int32))
 
 
 @dataclass
@@ -84,7 +83,11 @@ class SoundListener:
 
 def sound_marks(samples: Float32[np.ndarray, "samples"]) -> SoundMarks:
     """Find the marks of mono sound at `RATE_HZ`; silence and sounds shorter than a window have none."""
-    bins, hops = _peaks(samples)
+    return paired(*_peaks(samples))
+
+
+def paired(bins: Int[np.ndarray, "peaks"], hops: Int[np.ndarray, "peaks"]) -> SoundMarks:
+    """Pair every peak with the next ones in time; the peaks come in that order."""
     marks, starts = [], []
     for ahead in range(1, _PARTNERS + 1):
         first, second = slice(None, -ahead), slice(ahead, None)
@@ -108,7 +111,7 @@ def _peaks(samples: Float32[np.ndarray, "samples"]) -> tuple[np.ndarray, np.ndar
     loudest = float(power.max())
     if not np.isfinite(loudest) or loudest < _QUIETEST_POWER:
         return none
-    around = maximum_filter(power, size=(2 * _NEAR_HOPS + 1, 2 * _NEAR_BINS + 1), mode="nearest")
+    around = _largest_near(_largest_near(power, _NEAR_HOPS, axis=0), _NEAR_BINS, axis=1)
     is_peak = (power == around) & (power > loudest * 10 ** (-_FLOOR_DB / 10))
     is_peak[:, :2] = is_peak[:, -2:] = False  # the direct component, and the filter's edge
     hops, bins = np.nonzero(is_peak)
@@ -118,13 +121,31 @@ def _peaks(samples: Float32[np.ndarray, "samples"]) -> tuple[np.ndarray, np.ndar
     return bins[order], hops[order]
 
 
+def _largest_near(
+    values: Float[np.ndarray, "rows columns"], reach: int, *, axis: int
+) -> Float[np.ndarray, "rows columns"]:
+    """Give the largest value within `reach` to either side along an axis.
+
+    Windows are doubled until they are wide enough: a quarter of the time of a general filter.
+    """
+    margin = [(reach, reach) if each == axis else (0, 0) for each in range(values.ndim)]
+    largest = np.moveaxis(np.pad(values, margin, constant_values=-np.inf), axis, 0)
+    width, wanted = 1, 2 * reach + 1
+    while width < wanted:
+        step = min(width, wanted - width)
+        largest = np.maximum(largest[:-step], largest[step:])
+        width += step
+    return np.moveaxis(largest, 0, axis)
+
+
 def picture_hash(cells: Float[np.ndarray, "rows columns"]) -> int | None:
     """Hash a picture's brightness grid to 64 bits; None of a flat picture, or one too small for the grid."""
     if min(cells.shape) < _SIDE // 2 or cells.std() < _FLAT_LEVELS:
         return None
     grid = _resized(cells)
     low = dctn(grid, norm="ortho")[:_LOW, :_LOW].ravel()
-    bits = low[1:] > np.median(low[1:])  # without the mean, which only says how bright it is
+    signs = low[1:]  # without the mean, which only says how bright it is
+    bits = signs > np.sort(signs)[len(signs) // 2]  # the median of an odd number
     return int(np.packbits(np.append(bits, False)).view(">u8")[0])
 
 

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +26,7 @@ JOURNAL_FILE = "journal.jsonl"
 PACKETS = "packets"  # the fact that holds a packet table, as base64
 # What may pass by itself, without the file's changing: permissions, a disk that was not there.
 _NOT_KEPT = {"unreadable"}
+_LONGEST_SHARED = 48  # letters; codecs, reasons and versions repeat, paths and hashes do not
 
 
 class Journal:
@@ -78,11 +80,9 @@ class Journal:
         place, line = 0, b"\n"
         for line in file:
             with contextlib.suppress(ValueError, KeyError, TypeError):
-                record = json.loads(line)
+                record = _slim(json.loads(line))
                 known[record["path"]] = record
                 self._places[record["path"]] = place
-                if record.get("facts"):
-                    record["facts"].pop(PACKETS, None)  # kilobytes each: read again when they are needed
             place += len(line)
         if file is self._file and not line.endswith(b"\n"):  # the last run was killed in the middle of a line
             file.write(b"\n")
@@ -108,6 +108,11 @@ class Journal:
         if record.get("reason") == "time_limit" and record.get("limit_seconds", 0) < self._limit:
             return None  # more time is allowed now
         return Outcome(record.get("facts"), record.get("reason", ""), record.get("detail", ""))
+
+    def is_outdated(self, entry: Entry) -> bool:
+        """Whether the file was probed by other software, whose finding does not count any more."""
+        record = self._known.get(entry.path)
+        return record is not None and record.get("stamp") != self._stamp
 
     @staticmethod
     def _holds_for_others(record: dict[str, Any]) -> bool:
@@ -135,6 +140,19 @@ class Journal:
         self._file.flush()
         if outcome.facts is not None:
             outcome.facts.pop(PACKETS, None)
+
+
+def _slim(record: dict[str, Any]) -> dict[str, Any]:
+    """Make a record small: a million of them are held, and every one comes with names and short words of its own."""
+    slim = {}
+    for name, value in record.items():
+        if isinstance(value, dict):
+            value = _slim(value)
+        elif isinstance(value, str) and len(value) <= _LONGEST_SHARED:
+            value = sys.intern(value)
+        if name != PACKETS:  # kilobytes each: read again when they are needed
+            slim[sys.intern(name)] = value
+    return slim
 
 
 def _beside(corpus: Path, suffix: str) -> Path:

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64
 
 from avmi.corpus.fingerprint import SoundListener, SoundMarks
 from avmi.errors import DecodeError
@@ -89,7 +90,7 @@ class SoundMeter:
     _peak: float = 0.0
     _square_sum: float = 0.0
     _waiting: list[np.ndarray] = field(default_factory=list)  # of one shape and kind
-    _waiting_channels: int = 0
+    _waiting_kind: tuple[int, np.dtype, int] | None = None  # planes, samples, channels
 
     def add(
         self, samples: np.ndarray, *, at_seconds: float | None, sample_rate_hz: int, channels: int
@@ -103,20 +104,18 @@ class SoundMeter:
             self.start_seconds, self.sample_rate_hz, self.channels = start, sample_rate_hz, channels
         self.end_seconds = start + count / sample_rate_hz
         self.samples += count
-        first = self._waiting[0] if self._waiting else samples
-        if (len(first), first.dtype, self._waiting_channels) != (len(samples), samples.dtype, channels):
+        kind = len(samples), samples.dtype, channels
+        if kind != self._waiting_kind or len(self._waiting) >= _FRAMES_AT_ONCE:
             self._settle()
+            self._waiting_kind = kind
         self._waiting.append(samples)
-        self._waiting_channels = channels
-        if len(self._waiting) >= _FRAMES_AT_ONCE:
-            self._settle()
 
     def _settle(self) -> None:
         """Work off the frames that wait: many at once, because a frame alone is mostly overhead."""
-        if not self._waiting:
+        if not self._waiting or self._waiting_kind is None:
             return
         planes = np.concatenate(self._waiting, axis=1)
-        channels = self._waiting_channels
+        channels = self._waiting_kind[2]
         self._waiting = []
         if len(planes) != channels:
             planes = planes.reshape(-1, channels).T
@@ -184,11 +183,20 @@ def _as_float(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def cells_of(grey: np.ndarray) -> Float[np.ndarray, "rows columns"]:
     """Average a grey picture into a grid of cells; a side shorter than the grid keeps its pixels."""
-    rows, columns = (np.arange(0, n, max(1, math.ceil(n / _CELLS))) for n in grey.shape)
-    sums = np.add.reduceat(np.add.reduceat(grey.astype(np.float64), rows, axis=0), columns, axis=1)
-    heights = np.diff(np.append(rows, grey.shape[0]))
-    widths = np.diff(np.append(columns, grey.shape[1]))
-    return np.asarray(sums / np.outer(heights, widths))
+    # Sums of bytes are exact in single precision: a picture has at most 256 × 256 here, or few in a cell.
+    of_rows, of_columns = (_membership(side) for side in grey.shape)
+    sums = of_rows @ grey.astype(np.float32) @ of_columns.T
+    sizes = np.outer(of_rows.sum(axis=1), of_columns.sum(axis=1))
+    return np.asarray(sums.astype(np.float64) / sizes)
+
+
+@lru_cache(maxsize=16)
+def _membership(side_px: int) -> Float32[np.ndarray, "cells pixels"]:
+    """Tell which pixels of a side belong to which cell, as ones."""
+    size = max(1, math.ceil(side_px / _CELLS))
+    starts = np.arange(0, side_px, size)[:, None]
+    pixels = np.arange(side_px)
+    return ((starts <= pixels) & (pixels < starts + size)).astype(np.float32)
 
 
 def are_still(pictures: Sequence[Float[np.ndarray, "_ _"]]) -> bool:

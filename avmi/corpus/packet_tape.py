@@ -5,6 +5,7 @@ Ogg), strip their heads (Matroska) or encrypt them have no table.
 """
 
 from fractions import Fraction
+from io import FileIO
 from pathlib import Path
 
 import av
@@ -28,6 +29,7 @@ _NEEDED_SIDE_DATA = {
 # More would be a table of megabytes (a day of video); such files are read as ever.
 _MOST_PACKETS = 2_000_000
 _MOST_KEPT = 8
+_WINDOW_BYTES = 256 << 10  # read at once: most small files whole
 
 
 class PacketTape:
@@ -40,11 +42,13 @@ class PacketTape:
         self._pictures: list[tuple[int, int, int, bool, bool]] = []
         self._sound: list[tuple[int, int]] = []
         self._heard: list[tuple[int, int, int | None]] = []  # number of the packet, samples, stamp
-        self._last = (-1, 0)
         try:
             self._file = path.open("rb", buffering=0)
         except OSError:
             self.reason = "not a file of its own"
+            return
+        # One each: the two may lie far from each other in the file.
+        self._picture_bytes, self._sound_bytes = _Window(self._file), _Window(self._file)
 
     def __enter__(self) -> "PacketTape":
         return self
@@ -60,13 +64,13 @@ class PacketTape:
         if stamp is None:
             self.reason = "pictures without timestamps"
             return
-        place = self._place(packet)
+        place = self._place(packet, self._picture_bytes)
         self._pictures.append((stamp, place, packet.size, packet.is_keyframe, not packet.is_discard))
 
     def sound(self, packet: av.Packet) -> None:
         """Note a packet of the sound, before what is decoded from it."""
         if not self.reason and packet.size:
-            self._sound.append((self._place(packet), packet.size))
+            self._sound.append((self._place(packet, self._sound_bytes), packet.size))
 
     def heard(self, frame: av.AudioFrame, samples: Shaped[np.ndarray, "..."], *, is_last: bool) -> None:
         """Note a frame that the packet noted last gave; `is_last` when the decoder gave it without one."""
@@ -89,28 +93,23 @@ class PacketTape:
         """Note that a packet of the sound cannot be decoded."""
         self.reason = self.reason or "damaged sound"
 
-    def _place(self, packet: av.Packet) -> int:
+    def _place(self, packet: av.Packet, window: "_Window") -> int:
         """Find a packet's bytes in the file; sets the reason when they are not there."""
-        if packet.pos is None:
+        position = packet.pos
+        if position is None:
             self.reason = "packets without a place"
             return -1
         if len(self._pictures) + len(self._sound) > _MOST_PACKETS:
             self.reason = "too many packets"
             return -1
-        last_position, last_end = self._last
-        # Several packets of one block (lacing) follow each other.
-        begin = last_end if packet.pos == last_position else packet.pos
-        content = bytes(packet)
-        self._file.seek(begin)
-        at = self._file.read(packet.size + _LONGEST_HEAD_BYTES).find(content)
-        if at < 0:
+        place = window.find(bytes(packet), position)
+        if place < 0:
             self.reason = "packets are not whole in the file"
             return -1
-        self._last = packet.pos, begin + at + packet.size
         for side in packet.iter_sidedata():
             if side.data_type in _NEEDED_SIDE_DATA:
                 self.reason = f"side data: {side.data_type}"
-        return int(begin + at)
+        return place
 
     def table(
         self,
@@ -183,6 +182,33 @@ class PacketTape:
         # SBR and PS remember for long.
         forgets = context.name != "aac" or context.profile == "LC"
         return SoundPackets(coding, Fraction(audio.time_base), forgets, stamps, places, sizes, samples)
+
+
+class _Window:
+    """A part of a file in memory, which moves on as packets are looked for."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self._begin, self._content = 0, b""
+        self._reaches_end = False
+        self._last_position, self._last_end = -1, 0
+
+    def find(self, packet: bytes, position: int) -> int:
+        """Find the first byte of a packet whose block lies at this position; -1 when it is not there."""
+        # Several packets of one block (lacing) follow each other.
+        begin = self._last_end if position == self._last_position else position
+        end = begin + len(packet) + _LONGEST_HEAD_BYTES
+        is_behind = not self._reaches_end and end > self._begin + len(self._content)
+        if begin < self._begin or is_behind:
+            self._file.seek(begin)
+            wanted = max(_WINDOW_BYTES, end - begin)
+            self._begin, self._content = begin, self._file.read(wanted)
+            self._reaches_end = len(self._content) < wanted
+        place = self._begin + self._content.find(packet, begin - self._begin, end - self._begin)
+        if place < begin:
+            return -1
+        self._last_position, self._last_end = position, place + len(packet)
+        return place
 
 
 def _tag_of(context: av.CodecContext) -> str:

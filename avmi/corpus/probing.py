@@ -13,7 +13,7 @@ from avmi.corpus.pool import Engine, Outcome
 from avmi.corpus.source import Entry, Source
 
 # Raise it when probing measures something else than before: journals are then not believed any more.
-_PROBE_VERSION = 2
+_PROBE_VERSION = 3
 
 Found = list[tuple[Entry, Outcome]]
 
@@ -68,6 +68,12 @@ def probe_all(files: Source, journal: Journal, pool: Engine, log: Log) -> tuple[
         path: known for path, same in by_path.items() if (known := journal.outcome(same[0])) is not None
     }
     waiting = {files.root / path: same[0] for path, same in by_path.items() if path not in outcomes}
+    if outdated := sum(journal.is_outdated(entry) for entry in waiting.values()):
+        print(
+            f"{outdated:,} files were probed by another version of this program or of its decoders, "
+            "which may have found something else: they are probed again",
+            file=log,
+        )
     bar = tqdm(
         total=len(by_path),
         initial=len(outcomes),

@@ -16,27 +16,18 @@ import numpy as np
 from av.container import InputContainer
 from jaxtyping import Int64, Shaped
 
-from avmi.corpus.container import (
-    TS_DISCONT,
-    best_streams,
-    clock_zero_seconds,
-    interleaved,
-    open_container,
-    samples_of,
-)
+from avmi.corpus.container import best_streams, clock_zero_seconds, open_container
 from avmi.corpus.file_kind import cut_off
 from avmi.corpus.interval import NO_PICTURES, NO_SOUND, check_length
-from avmi.corpus.look import look
-from avmi.corpus.measure import SoundMeter, Timeline, timeline
+from avmi.corpus.look import Look, look
+from avmi.corpus.measure import Timeline, timeline
 from avmi.corpus.members import open_bytes
 from avmi.corpus.packet_tape import PacketTape
 from avmi.corpus.packets import PacketTable
+from avmi.corpus.picture_runs import comes_by_order
+from avmi.corpus.tape import Tape, check_complete, read_tape
 from avmi.errors import DecodeError
 from avmi.types import Needs
-
-# A header may round, or count a last picture that an edit list drops; a file that was cut off misses more.
-_HEADER_SLACK_SECONDS = 0.5
-_HEADER_SLACK_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -80,21 +71,9 @@ class Scan:
     has_discarded: bool  # there are pictures to be decoded but not shown: an edit list
     packets: PacketTable | None  # not proved yet
     no_packets_reason: str
-    kept_sound: dict[int, Shaped[np.ndarray, "..."]]  # decoded, by the number of its packet
-
-
-@dataclass
-class _Tape:
-    """What one pass over all packets leaves: the pictures' timestamps, the sound, where streams end."""
-
-    pts: list[int] = field(default_factory=list)  # of the pictures that are shown, in ticks
-    durations: list[int] = field(default_factory=list)
-    keyframes: list[int] = field(default_factory=list)  # shown or not
-    without_pts: int = 0
-    discarded: int = 0
-    sound: SoundMeter = field(default_factory=SoundMeter)
-    ends_seconds: dict[int, float] = field(default_factory=dict)  # by stream
-    error: str = ""
+    # Decoded for the proof: sound by the number of its packet, pictures by theirs on the screen.
+    kept_sound: dict[int, Shaped[np.ndarray, "..."]]
+    kept_pictures: dict[int, av.VideoFrame]
 
 
 @dataclass(frozen=True)
@@ -105,6 +84,7 @@ class _Pictures:
     times_seconds: tuple[float, ...]
     key_seconds: tuple[float, ...]
     shown_stamps: Int64[np.ndarray, "_"] | None = None  # in ticks, where they are not those of the packets
+    kept: dict[int, av.VideoFrame] = field(default_factory=dict)
 
 
 def scan(path: Path, *, needs: Needs = "both") -> Scan:
@@ -118,8 +98,8 @@ def scan(path: Path, *, needs: Needs = "both") -> Scan:
             raise DecodeError(missing, reason="truncated")
         video, audio = best_streams(container, needs=needs)
         zero = clock_zero_seconds(container)
-        tape = _read_packets(container, video, audio, packets, zero_seconds=zero)
-        _check_complete(container, tape, (video, audio), zero_seconds=zero)
+        tape = read_tape(container, video, audio, packets, zero_seconds=zero)
+        check_complete(container, tape, (video, audio), zero_seconds=zero)
         sound = _sound_facts(audio, tape, is_needed=needs != "picture")
         pictures = _pictures(path, container, video, tape, zero, needs=needs, sound=sound)
         content_hash, size_bytes = _hash(path)
@@ -142,14 +122,15 @@ def scan(path: Path, *, needs: Needs = "both") -> Scan:
             facts,
             pictures.times_seconds,
             pictures.key_seconds,
-            tape.discarded > 0,
+            tape.has_discarded,
             table,
             packets.reason,
             packets.kept,
+            pictures.kept,
         )
 
 
-def _sound_facts(audio: av.AudioStream | None, tape: _Tape, *, is_needed: bool) -> dict[str, Any]:
+def _sound_facts(audio: av.AudioStream | None, tape: Tape, *, is_needed: bool) -> dict[str, Any]:
     """Say what the decoded sound is; of sound that is damaged but not needed, that there is none."""
     if audio is None:
         return NO_SOUND
@@ -182,7 +163,7 @@ def _pictures(
     path: Path,
     container: InputContainer,
     video: av.VideoStream | None,
-    tape: _Tape,
+    tape: Tape,
     zero_seconds: float,
     *,
     needs: Needs,
@@ -206,27 +187,46 @@ def _pictures_of(
     path: Path,
     container: InputContainer,
     video: av.VideoStream,
-    tape: _Tape,
+    tape: Tape,
     zero: float,
     *,
     needs: Needs,
     sound: dict[str, Any],
 ) -> _Pictures:
-    _check_pictures(tape)
+    tape.check_pictures()
     tick = float(video.time_base)
-    pts, durations = np.array(tape.pts), np.array(tape.durations)
+    pts, durations = tape.shown
+    keyframes = tape.key_stamps
     pictures = timeline(pts, durations, tick_seconds=tick, zero_seconds=zero)
     _check_length(pictures, sound, needs=needs)
-    seen = look(path, container, video, pts=np.sort(pts), keyframes=tape.keyframes)
+    seen = look(
+        path,
+        container,
+        video,
+        pts=np.sort(pts),
+        keyframes=keyframes.tolist(),
+        is_doubtful=_are_doubtful(container, video, tape),
+    )
     if seen.shown is not None:
         pictures = timeline(*seen.shown, tick_seconds=tick, zero_seconds=zero)
         _check_length(pictures, sound, needs=needs)
-    facts = {
+    keys = np.intersect1d(keyframes, pts) * tick - zero
+    return _Pictures(
+        _picture_facts(video, pictures, seen),
+        tuple(pictures.times_seconds.tolist()),
+        tuple(keys.tolist()),
+        None if seen.shown is None else seen.shown[0],
+        seen.kept,
+    )
+
+
+def _picture_facts(video: av.VideoStream, pictures: Timeline, seen: Look) -> dict[str, Any]:
+    return {
         "video_start_seconds": pictures.first_seconds,
         "video_end_seconds": pictures.end_seconds,
         "last_frame_seconds": pictures.last_seconds,
         "frame_rate": pictures.frame_rate,
-        "is_variable_frame_rate": pictures.is_variable(tick_seconds=tick),
+        "is_variable_frame_rate": pictures.is_variable(tick_seconds=float(video.time_base)),
         "width_px": seen.width_px,
         "height_px": seen.height_px,
         "rotation_degrees": seen.rotation_degrees,
@@ -234,118 +234,14 @@ def _pictures_of(
         "is_still": seen.is_still,
         "picture_hashes": seen.hashes,
     }
-    keys = np.intersect1d(tape.keyframes, pts) * tick - zero
-    shown = None if seen.shown is None else seen.shown[0]
-    return _Pictures(facts, tuple(pictures.times_seconds.tolist()), tuple(keys.tolist()), shown)
 
 
-def _read_packets(
-    container: InputContainer,
-    video: av.VideoStream | None,
-    audio: av.AudioStream | None,
-    packets: PacketTape,
-    *,
-    zero_seconds: float,
-) -> _Tape:
-    """Go through all packets once, decoding the sound on the way."""
-    tape = _Tape()
-    # AVI stores no presentation times; what FFmpeg guesses for B-frames is a picture late and out of order.
-    has_pts = container.format.name != "avi"
-    # Asking a stream or frame for its own clock each time would make fractions half of the work.
-    ticks = {s.index: float(s.time_base) for s in container.streams if s.time_base is not None}
-    try:
-        for packet in container.demux():
-            index = packet.stream_index
-            if packet.size and index in ticks:
-                stamp = packet.dts if packet.pts is None else packet.pts
-                if stamp is not None and not packet.is_discard:
-                    end = (stamp + (packet.duration or 0)) * ticks[index] - zero_seconds
-                    tape.ends_seconds[index] = max(end, tape.ends_seconds.get(index, end))
-                if video is not None and index == video.index:
-                    stamp = packet.pts if has_pts else packet.dts
-                    _note_picture(tape, packet, stamp=stamp)
-                    packets.picture(packet, stamp=stamp)
-            if audio is not None and index == audio.index:
-                packets.sound(packet)
-                _hear(tape.sound, packet, packets, tick_seconds=ticks[index], zero_seconds=zero_seconds)
-    except (av.FFmpegError, ValueError) as error:
-        tape.error = getattr(error, "strerror", None) or str(error)
-    except IndexError as error:  # how PyAV meets a packet of a stream that was not there at the start
-        raise DecodeError("a stream that its beginning does not announce appears in the middle") from error
-    return tape
-
-
-def _note_picture(tape: _Tape, packet: av.Packet, *, stamp: int | None) -> None:
-    tape.discarded += packet.is_discard
-    if stamp is None:
-        tape.without_pts += not packet.is_discard
-        return
-    if packet.is_keyframe:
-        tape.keyframes.append(stamp)
-    if not packet.is_discard:
-        tape.pts.append(stamp)
-        tape.durations.append(packet.duration or 0)
-
-
-def _hear(
-    sound: SoundMeter, packet: av.Packet, packets: PacketTape, *, tick_seconds: float, zero_seconds: float
-) -> None:
-    try:
-        frames = [interleaved(frame) for frame in packet.decode()]
-    except (av.FFmpegError, ValueError):
-        sound.errors += 1
-        packets.damaged()
-        return
-    for frame in frames:
-        samples = samples_of(frame)
-        packets.heard(frame, samples, is_last=packet.size == 0)
-        sound.add(
-            samples,
-            at_seconds=None if frame.pts is None else frame.pts * tick_seconds - zero_seconds,
-            sample_rate_hz=frame.sample_rate,
-            channels=frame.layout.nb_channels,
-        )
-
-
-def _check_complete(
-    container: InputContainer,
-    tape: _Tape,
-    streams: tuple[av.VideoStream | None, av.AudioStream | None],
-    *,
-    zero_seconds: float,
-) -> None:
-    """Refuse a file whose data ends before its header says."""
-    held = max(tape.ends_seconds.values(), default=0.0)
-    if tape.error:
-        raise DecodeError(f"the file breaks off after {held:.2f} s: {tape.error}", reason="truncated")
-    for stream in streams:
-        if stream is not None and stream.duration is not None and stream.time_base is not None:
-            declared = float((stream.start_time or 0) + stream.duration) * float(stream.time_base)
-            _check_end(declared - zero_seconds, tape.ends_seconds.get(stream.index, 0.0), stream.type)
-    # Without an index (MPEG-TS, MPEG-PS) the container's length is no claim of a header but a guess.
-    if container.duration is not None and not container.format.flags & TS_DISCONT:
-        declared = ((container.start_time or 0) + container.duration) / av.time_base
-        _check_end(declared - zero_seconds, held, "file")
-
-
-def _check_pictures(tape: _Tape) -> None:
-    """Refuse a stream without pictures, or whose pictures have no place in time."""
-    if not tape.pts and not tape.without_pts:
-        raise DecodeError("its picture stream holds no picture", reason="no_video")
-    if tape.without_pts > 0.05 * (len(tape.pts) + tape.without_pts):
-        raise DecodeError(
-            f"{tape.without_pts} of {len(tape.pts) + tape.without_pts} pictures carry no timestamp",
-            reason="bad_timestamps",
-        )
-
-
-def _check_end(declared_seconds: float, held_seconds: float, what: str) -> None:
-    missing = declared_seconds - held_seconds
-    if missing > max(_HEADER_SLACK_SECONDS, _HEADER_SLACK_SHARE * declared_seconds):
-        raise DecodeError(
-            f"the header promises {declared_seconds:.2f} s ({what}), the data ends at {held_seconds:.2f} s",
-            reason="truncated",
-        )
+def _are_doubtful(container: InputContainer, video: av.VideoStream, tape: Tape) -> bool:
+    """Whether the packets' timestamps need not be those of the pictures in their order."""
+    if comes_by_order(container, video):
+        # Every picture comes up at the time of a later packet: only even times are the same.
+        return bool((np.diff(tape.stamps) != 1).any())
+    return tape.may_go_back(has_b_frames=video.codec_context.has_b_frames)
 
 
 def _check_length(pictures: Timeline | None, sound: dict[str, Any], *, needs: Needs) -> None:

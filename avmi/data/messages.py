@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from avmi.data.cutter import Draw
-from avmi.data.transport import Layout
+from avmi.data.transport import Layout, Piece
 from avmi.decode.clip import Decoder
 from avmi.views.make import ViewMaker
 
@@ -40,10 +40,11 @@ class Begun:
 
 @dataclass(frozen=True)
 class Cut:
-    """The views follow, in this layout."""
+    """The views lie in this piece of memory, in this layout."""
 
     ticket: int
     layout: Layout
+    piece: Piece
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,25 @@
 """What to cut → what became of it, in worker processes that may hang, crash or grow without harm to this one."""
 
-import contextlib
 import itertools
 import logging
 import pickle
-import signal
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import ForkingPickler
 
 from torch import Tensor
 
 from avmi.config.data import Data
-from avmi.data import transport
 from avmi.data.cutter import Cutter, Draw
 from avmi.data.messages import Begun, Cut, Full, Job, Logged, Order, Raised, Ready, Refused
-from avmi.data.start import context, start
-from avmi.data.worker import serve
+from avmi.data.worker_process import MOST_GIVEN, START_SECONDS, WorkerProcess
 from avmi.errors import WorkerError
 
 log = logging.getLogger(__name__)
 
-_START_SECONDS = 120.0  # importing takes 3 s here; a machine that swaps, or a network disk, may take long
 _MOST_FAILED_STARTS = 3  # in a row: one may be the kernel's when memory is short
-_GIVEN_AHEAD = 2  # orders that a worker holds: one in its hands, one for the moment after it
-# A second order must fit into the pipe beside what is there (about 200 KB), or sending it would wait for a worker
-# that may hang.
-_MOST_AHEAD_BYTES = 32_768
-_END_SECONDS = 5.0  # a killed process is gone at once, unless the kernel waits for a disk
 
 
 @dataclass(frozen=True)
@@ -94,17 +82,6 @@ class WorkerTraceback(Exception):
         return f"in a decoding worker:\n{self.args[0]}"
 
 
-@dataclass(eq=False)
-class _Worker:
-    process: BaseProcess
-    pipe: Connection
-    deadline: float
-    is_ready: bool = False
-    given: deque[Order] = field(default_factory=deque)  # the first may be in its hands
-    has_begun: bool = False  # the first is
-    finished: int = 0
-
-
 class WorkerPool:
     """Worker processes that cut draws; a context manager, for one thread.
 
@@ -119,7 +96,7 @@ class WorkerPool:
         level = logging.getLogger("avmi").getEffectiveLevel()
         self._job = Job(cutter.maker, cutter.decoder, most_bytes, level)
         self._waiting: deque[Order] = deque()
-        self._workers: list[_Worker] = []
+        self._workers: list[WorkerProcess] = []
         self._names = itertools.count(1)
         self._failed_starts = 0
         try:
@@ -139,10 +116,9 @@ class WorkerPool:
         """End all workers, whatever they are doing."""
         workers, self._workers = self._workers, []
         for worker in workers:
-            worker.process.kill()
+            worker.kill()
         for worker in workers:
-            worker.process.join(_END_SECONDS)
-            worker.pipe.close()
+            worker.bury()
 
     def submit(self, ticket: int, draw: Draw) -> None:
         """Order a draw; its outcome comes under this number."""
@@ -172,7 +148,7 @@ class WorkerPool:
         self._hand_out()
         return events
 
-    def _listen(self, worker: _Worker) -> list[Event]:
+    def _listen(self, worker: WorkerProcess) -> list[Event]:
         events: list[Event] = []
         try:
             while worker in self._workers and worker.pipe.poll():
@@ -181,19 +157,19 @@ class WorkerPool:
             events += self._died(worker)
         return events
 
-    def _heard(self, worker: _Worker, message: object) -> list[Event]:
+    def _heard(self, worker: WorkerProcess, message: object) -> list[Event]:
         match message:
             case Ready():
-                worker.is_ready, worker.deadline, self._failed_starts = True, float("inf"), 0
+                worker.started_up()
+                self._failed_starts = 0
             case Begun():
-                worker.has_begun = True
-                worker.deadline = time.monotonic() + self._limits.time_limit_seconds
-            case Cut(ticket, layout):
-                clips = transport.receive(worker.pipe, layout)
-                self._finished(worker)
+                worker.begin(limit_seconds=self._limits.time_limit_seconds)
+            case Cut(ticket, layout, piece):
+                clips = worker.receiver.receive(layout, piece)
+                worker.finish()
                 return [Views(ticket, clips, layout.size_bytes)]
             case Refused(ticket, reason, detail):
-                self._finished(worker)
+                worker.finish()
                 return [Refusal(ticket, reason, detail)]
             case Full(size_bytes):
                 self._grown(worker, size_bytes)
@@ -204,41 +180,26 @@ class WorkerPool:
                 logging.getLogger(name).log(level, "%s", text)
         return []
 
-    def _finished(self, worker: _Worker) -> None:
-        worker.given.popleft()
-        worker.has_begun, worker.deadline = False, float("inf")
-        worker.finished += 1
-
     def _hand_out(self) -> None:
         """Give orders to workers that have room, to the least busy ones first."""
-        for most in range(_GIVEN_AHEAD):
+        for most in range(MOST_GIVEN):
             for worker in self._workers:
-                if self._waiting and worker.is_ready and len(worker.given) == most:
-                    self._give(worker)
+                has_room = worker.is_ready and len(worker.given) == most
+                if self._waiting and has_room and worker.give(self._waiting[0]):
+                    self._waiting.popleft()
 
-    def _give(self, worker: _Worker) -> None:
-        order = self._waiting.popleft()
-        message = ForkingPickler.dumps(order)
-        if worker.given and len(message) > _MOST_AHEAD_BYTES:
-            self._waiting.appendleft(order)
-            return
-        worker.given.append(order)
-        with contextlib.suppress(OSError):  # it is dead; the pipe's end tells so
-            worker.pipe.send_bytes(message)
-
-    def _overdue(self, worker: _Worker) -> list[Event]:
+    def _overdue(self, worker: WorkerProcess) -> list[Event]:
         if not worker.is_ready:
             raise WorkerError(
-                f"a decoding worker did not start within {_START_SECONDS:.0f} s; use fewer workers"
+                f"a decoding worker did not start within {START_SECONDS:.0f} s; use fewer workers"
             )
         limit = self._limits.time_limit_seconds
         return self._lose(
             worker, "time_limit", f"not decoded within {limit:g} s; data.time_limit_seconds allows more"
         )
 
-    def _died(self, worker: _Worker) -> list[Event]:
-        worker.process.join(_END_SECONDS)
-        how = _manner(worker.process.exitcode)
+    def _died(self, worker: WorkerProcess) -> list[Event]:
+        how = worker.manner_of_death()
         if not worker.is_ready:
             self._failed_starts += 1
             if self._failed_starts >= _MOST_FAILED_STARTS:
@@ -248,7 +209,7 @@ class WorkerPool:
                 )
         return self._lose(worker, "worker_died", f"the decoding worker ended ({how})")
 
-    def _lose(self, worker: _Worker, reason: str, detail: str) -> list[Event]:
+    def _lose(self, worker: WorkerProcess, reason: str, detail: str) -> list[Event]:
         """Replace a worker; what it had in its hands is lost, and what waited for it goes to others."""
         events: list[Event] = []
         if worker.has_begun:
@@ -259,7 +220,7 @@ class WorkerPool:
         self._replace(worker)
         return events
 
-    def _grown(self, worker: _Worker, size_bytes: int) -> None:
+    def _grown(self, worker: WorkerProcess, size_bytes: int) -> None:
         limit = self._limits.worker_memory_gigabytes
         log.info(
             "a decoding worker was replaced: it had grown to %.2f GB (%.2f allowed)", size_bytes / 1e9, limit
@@ -273,37 +234,14 @@ class WorkerPool:
             )
         self._replace(worker)
 
-    def _replace(self, worker: _Worker) -> None:
+    def _replace(self, worker: WorkerProcess) -> None:
         self.replaced += 1
         self._workers.remove(worker)
         self._waiting.extendleft(reversed(worker.given))
-        worker.process.kill()
-        worker.process.join(_END_SECONDS)
-        worker.pipe.close()
+        worker.kill()
+        worker.bury()
         self._start()
 
     def _start(self) -> None:
-        ours, theirs = context().Pipe()
-        process = context().Process(  # type: ignore[attr-defined]  # typeshed's base context has none
-            target=serve, args=(theirs, self._job), daemon=True, name=f"avmi-decoder-{next(self._names)}"
-        )
-        try:
-            start(process)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        self._workers.append(_Worker(process, ours, time.monotonic() + _START_SECONDS))
-
-
-def _manner(code: int | None) -> str:
-    if code is None:
-        return "in a way that nobody saw"
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"{name}, as when memory runs out" if name == "SIGKILL" else name
+        name = f"avmi-decoder-{next(self._names)}"
+        self._workers.append(WorkerProcess.started(self._job, name=name))

@@ -33,13 +33,13 @@ def serve(pipe: Connection, job: Job) -> None:
     torch.set_num_threads(1)
     _log_to_parent(pipe, level=job.log_level)
     rehearse(job.maker)
-    this_process = psutil.Process()
+    this_process, sender = psutil.Process(), transport.Sender(pipe)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
         pipe.send(Ready())
         while True:
             order: Order = pipe.recv()
             pipe.send(Begun(order.ticket))
-            if not _carry_out(order, pipe, job):
+            if not _carry_out(order, pipe, sender, job):
                 return
             size_bytes = this_process.memory_info().rss
             if size_bytes > job.most_bytes:
@@ -61,18 +61,19 @@ def rehearse(maker: ViewMaker) -> None:
                     maker.log_mel(np.zeros(round(view.window_seconds * maker.sample_rate_hz), np.float32))
 
 
-def _carry_out(order: Order, pipe: Connection, job: Job) -> bool:
+def _carry_out(order: Order, pipe: Connection, sender: transport.Sender, job: Job) -> bool:
     try:
         views = cut_views(order.draw, maker=job.maker, decoder=job.decoder)
         layout = transport.lay_out(views)
+        piece = sender.put(views, layout)
     except DecodeError as error:
         pipe.send(Refused(order.ticket, error.reason, str(error)))
         return True
     except Exception as error:
         pipe.send(Raised(_pickled(error), traceback.format_exc()))
         return False
-    pipe.send(Cut(order.ticket, layout))
-    transport.send(pipe, views, layout)
+    pipe.send(Cut(order.ticket, layout, piece))
+    sender.follow()
     return True
 
 

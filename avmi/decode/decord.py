@@ -15,7 +15,7 @@ from jaxtyping import Float64, UInt8
 
 from avmi.corpus.manifest import Video
 from avmi.decode.clip import Frames, Reader, Waveform
-from avmi.decode.pictures import LARGEST_ROUNDING_SECONDS
+from avmi.decode.on_screen import LARGEST_ROUNDING_SECONDS, on_screen
 from avmi.decode.pyav import PyAvReader
 from avmi.decode.scale import scale_pixels
 from avmi.errors import DecodeError
@@ -51,20 +51,14 @@ class DecordReader(Reader):
             raise ValueError(f"times must ascend, got {list(at_seconds)}")
         if not at_seconds:
             return Frames(np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0))
-        wanted, starts = np.array(at_seconds), self._intervals[:, 0]
-        slack = self._rounding_seconds(starts)
-        places = np.searchsorted(starts, wanted + slack, side="right") - 1
-        if places[0] < 0:
-            raise DecodeError(
-                f"{self._path}: no picture at {wanted[0]:.3f} s, the first comes at {starts[0]:.3f} s",
-                reason="before_start",
-            )
-        if wanted[-1] >= self._video.video_end_seconds:
-            raise DecodeError(
-                f"{self._path}: no picture at {wanted[-1]:.3f} s, "
-                f"the last goes at {self._video.video_end_seconds:.3f} s",
-                reason="past_end",
-            )
+        starts = self._intervals[:, 0]
+        places = on_screen(
+            starts,
+            np.array(at_seconds, dtype=np.float64),
+            tolerance_seconds=self._rounding_seconds(starts),
+            end_seconds=self._video.video_end_seconds,
+            where=str(self._path),
+        )
         return Frames(self._pixels(places, short_side_px), starts[places])
 
     def _rounding_seconds(self, starts: Float64[np.ndarray, "frames"]) -> float:

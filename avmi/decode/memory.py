@@ -14,6 +14,7 @@ import numpy as np
 
 from avmi.corpus.manifest import Video
 from avmi.decode.clip import Decoder, Frames, Reader, Waveform, WholeReader
+from avmi.decode.on_screen import last_come
 from avmi.errors import DecodeError
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class WholePictures:
     def at(self, seconds: Sequence[float]) -> Frames | None:
         """Take the pictures on the screen at these times; None when one of them is outside the video."""
         times = np.asarray(seconds, dtype=np.float64)
-        places = np.searchsorted(self.frames.times_seconds, times + self.tolerance_seconds, side="right") - 1
+        places = last_come(self.frames.times_seconds, times, tolerance_seconds=self.tolerance_seconds)
         if (places < 0).any() or (times >= self.end_seconds).any():
             return None
         return Frames(self.frames.pixels[places], self.frames.times_seconds[places])

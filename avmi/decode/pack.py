@@ -12,6 +12,7 @@ import math
 import secrets
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,8 +34,8 @@ from avmi.store.sample import (
     SampleFacts,
     SampleWriter,
     SoundFacts,
-    blocks_crc,
     key_of,
+    summed_up,
     sync,
     wav_header,
 )
@@ -225,15 +226,18 @@ def _pack_sound(job: Job, reader: Reader, writer: SampleWriter) -> SoundFacts:
     samples = math.floor((video.audio_end_seconds - video.audio_start_seconds) * rate + 1e-3)
     holes: list[Hole] = []
     pieces = _pieces(job, reader, samples, holes)
-    if job.packing.audio == "pcm":
-        pcm = b"".join(piece.astype("<i2").tobytes() for piece in pieces)
-        content, crc32 = wav_header(samples, rate) + pcm, blocks_crc(pcm)
+    crc32: list[int] = []
+    if job.packing.audio == "pcm":  # an hour is never in memory at once
+        sound = summed_up((piece.astype("<i2").tobytes() for piece in pieces), crc32)
+        head = wav_header(samples, rate)
+        size = len(head) + 2 * samples
+        offset = writer.add_pieces(SUFFIX_OF["pcm"], chain((head,), sound), size=size)
     else:
         content = _as_flac(pieces, rate)
-        crc32 = blocks_crc(content, block_bytes=len(content))
-    offset = writer.add(SUFFIX_OF[job.packing.audio], content)
+        size, crc32 = len(content), [zlib.crc32(content)]
+        offset = writer.add(SUFFIX_OF["flac"], content)
     start = video.audio_start_seconds
-    return SoundFacts(job.packing.audio, rate, start, samples, offset, len(content), crc32, holes)
+    return SoundFacts(job.packing.audio, rate, start, samples, offset, size, crc32, holes)
 
 
 def _as_flac(pieces: Iterator[Int16[np.ndarray, "_"]], rate: int) -> bytes:

@@ -18,14 +18,13 @@ from tqdm import tqdm
 
 from avmi.corpus.manifest import Manifest, Reject, Video
 from avmi.corpus.members import tar_of
-from avmi.corpus.pool import Engine, Outcome, Probe
+from avmi.corpus.pool import Engine, Outcome
 from avmi.decode.pack import CANNOT_WRITE, UNREADABLE, Job
-from avmi.engine.choose import engine_of
 from avmi.errors import CorpusError
 from avmi.store.packing import Packing
 from avmi.store.sample import key_of
 from avmi.store.writer import PARTS_FOLDER, Part, ShardWriter, read_part, standing_shards
-from avmi.types import SPLITS, EngineName
+from avmi.types import SPLITS
 
 REJECTS_JOURNAL = "rejects.jsonl"  # of jobs of a job array: rejects-0-of-8.jsonl, read with it
 # So many videos in a row that cannot be opened are a lost disk, not lost videos.
@@ -69,11 +68,11 @@ class PackRun:
         self._journal = journal.with_stem(journal.stem + share_suffix)
         self._unreadable: list[tuple[Video, Outcome]] = []
 
-    def pack(self, videos: Sequence[Video], workers: int | None, probe: Probe, engine: EngineName) -> int:
+    def pack(self, videos: Sequence[Video], engine: Engine) -> int:
         """Pack videos in their order into shards; give how many were packed."""
         todo = self._todo(videos)
         packed = 0
-        with self._pool(todo, workers, probe, engine) as (pool, bar):
+        with self._working(todo, engine) as (pool, bar):
             for split in SPLITS:
                 writer = ShardWriter(self.folder, split, packing=self.packing)
                 own = [video for video in todo if video.split == split]
@@ -85,14 +84,12 @@ class PackRun:
                 writer.flush()
         return packed
 
-    def pack_parts(
-        self, videos: Sequence[Video], workers: int | None, probe: Probe, engine: EngineName
-    ) -> int:
+    def pack_parts(self, videos: Sequence[Video], engine: Engine) -> int:
         """Pack videos into parts, which a run that is alone joins into shards; give how many were packed."""
         todo = [v for v in self._todo(videos) if read_part(self._part(v)) is None]
         jobs = {self._part(video).with_suffix(".job"): video for video in todo}
         packed = 0
-        with self._pool(todo, workers, probe, engine) as (pool, bar):
+        with self._working(todo, engine) as (pool, bar):
             for path, outcome in pool.run(self._write_jobs(jobs)):
                 self._tell(bar)
                 path.unlink(missing_ok=True)
@@ -109,9 +106,7 @@ class PackRun:
         bar.set_postfix(rejected=len(self.rejects), refresh=False)
 
     @contextlib.contextmanager
-    def _pool(
-        self, todo: Sequence[Video], workers: int | None, probe: Probe, engine: EngineName
-    ) -> Iterator[tuple[Engine, Any]]:
+    def _working(self, todo: Sequence[Video], engine: Engine) -> Iterator[tuple[Engine, Any]]:
         bar = tqdm(
             total=len(todo),
             desc="packing",
@@ -122,10 +117,7 @@ class PackRun:
             dynamic_ncols=True,
         )
         try:
-            with (
-                contextlib.closing(bar),
-                engine_of(engine, (probe,), workers=workers, time_limit_seconds=self.limit) as pool,
-            ):
+            with contextlib.closing(bar), engine as pool:
                 yield pool, bar
         except KeyboardInterrupt:
             print(f"stopped after {bar.n:,} of {len(todo):,} videos; the same command goes on", file=self.log)

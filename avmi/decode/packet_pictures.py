@@ -17,24 +17,12 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from avmi.corpus.packets import Coding, PicturePackets
+from avmi.corpus.picture_runs import CAN_SKIP
 from avmi.decode.opened import DAMAGE_IS_AN_ERROR
-from avmi.decode.pictures import CAN_SKIP
+from avmi.decode.packet_bytes import Unfit, packet_of, read_packets
 
 # Keyframes to begin at, before the container is asked.
 _TRIES = 3
-
-
-class Unfit(Exception):
-    """The table does not lead to what was asked for; the container has to be opened."""
-
-
-def read_packet(file: FileIO, place: int, size: int) -> av.Packet:
-    """Read a packet's bytes out of the file; raises `Unfit` when they are not all there."""
-    packet = av.Packet(size)  # of FFmpeg's own memory: decoders read some bytes past the end
-    file.seek(place)
-    if file.readinto(packet) != size:
-        raise Unfit("the file has become shorter")
-    return packet
 
 
 class PacketPictures:
@@ -127,13 +115,14 @@ class PacketPictures:
         places, sizes = packets.places[start : last + 1].tolist(), packets.sizes[start : last + 1].tolist()
         stamps = packets.stamps[start : last + 1].tolist()
         first_stamp, skipping = stamps[0], False
+        contents = read_packets(self._file, places, sizes)
         try:
-            for number, place, size, stamp in zip(range(start, last + 1), places, sizes, stamps, strict=True):
+            for number, content, stamp in zip(range(start, last + 1), contents, stamps, strict=True):
                 skip = self._skips and number != start and number not in targets
                 if skip != skipping:
                     context.skip_frame = "NONREF" if skip else "DEFAULT"
                     skipping = skip
-                packet = read_packet(self._file, place, size)
+                packet = packet_of(content)
                 packet.pts = stamp
                 if stamp >= first_stamp:
                     yield from context.decode(packet)

@@ -1,13 +1,14 @@
 """A path and the packet table that `scan` made of it → the table, if reading by it is exact, or why it is not.
 
-Pictures are compared bit for bit with those of a seek and decode through the container: after the last keyframe, in
-the middle, and the first one. Sound is compared with what came out of a decode from the start.
+Pictures are compared bit for bit with those of a seek and decode through the container, which `scan` has kept, or else
+are decoded here: around the first, a middle and the last keyframe. Sound is compared with what came out of a decode
+from the start.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from av.error import FFmpegError
@@ -15,11 +16,14 @@ from av.video.frame import VideoFrame
 from jaxtyping import Float, Shaped
 
 from avmi.corpus.packets import PacketTable, PicturePackets, SoundPackets
+from avmi.corpus.proof_places import proof_places
+from avmi.decode.on_screen import tolerance_ticks
 from avmi.decode.opened import OpenedFile
-from avmi.decode.packet_pictures import PacketPictures, Unfit
+from avmi.decode.packet_bytes import Unfit
+from avmi.decode.packet_pictures import PacketPictures
 from avmi.decode.packet_reader import open_file
 from avmi.decode.packet_sound import PacketSound, run_up_packets
-from avmi.decode.pictures import PictureSource, tolerance_ticks
+from avmi.decode.pictures import PictureSource
 from avmi.decode.rgb import upright_rgb
 from avmi.errors import DecodeError
 
@@ -29,17 +33,21 @@ _NO_NOISE_BELOW_HZ = 3000
 # Of the spectrum's largest value: single precision leaves 1e-6, a frame without its neighbour differs by 0.1.
 _SAME_SPECTRUM = 1e-3
 _SAME_SAMPLES = 1e-6
-# Pictures further behind their keyframe cost more to decode than the rest of `prepare` takes.
-_NEAR_KEY = 16
 _LATE = 0.75  # of the time that a picture stands
 
 
 def proved(
-    path: Path, table: PacketTable, *, kept: Mapping[int, Shaped[np.ndarray, "..."]], end_seconds: float
+    path: Path,
+    table: PacketTable,
+    *,
+    kept_sound: Mapping[int, Shaped[np.ndarray, "..."]],
+    kept_pictures: Mapping[int, VideoFrame],
+    end_seconds: float,
 ) -> tuple[PacketTable | None, str]:
     """Give the table with what is proved of its sound, or None and the reason.
 
-    `kept` is decoded sound by its packet's number; `end_seconds` is when the last picture goes.
+    `kept_sound` is decoded sound by its packet's number, `kept_pictures` are those of `proof_places` by their number
+    on the screen; `end_seconds` is when the last picture goes.
     """
     try:
         file, _ = open_file(path)
@@ -47,15 +55,13 @@ def proved(
         return None, "not a file of its own"
     with file:
         try:
-            if table.pictures is not None and (reason := _pictures_differ(path, file, table, end_seconds)):
-                return None, reason
+            if table.pictures is not None:
+                reason = _pictures_reason(path, file, table, kept_pictures, end_seconds)
+                if reason:
+                    return None, reason
             if table.sound is not None:
-                reader = PacketSound(file, table.sound, origin_seconds=table.origin_seconds)
-                sound = dataclasses.replace(
-                    table.sound, can_start_anywhere=_can_start(reader, table.sound, kept)
-                )
+                sound = _proved_sound(file, table.sound, table.origin_seconds, kept_sound)
                 table = dataclasses.replace(table, sound=sound)
-                PacketSound(file, sound, origin_seconds=table.origin_seconds).probe()
         except Unfit as error:
             return None, str(error)
         except (DecodeError, FFmpegError) as error:
@@ -63,45 +69,64 @@ def proved(
     return table, ""
 
 
-def proof_ticks(packets: PicturePackets) -> list[float]:
-    """Choose times to compare: around the first, a middle and the last keyframe, and the last picture.
+def _pictures_reason(
+    path: Path, file: FileIO, table: PacketTable, kept: Mapping[int, VideoFrame], end_seconds: float
+) -> str:
+    packets = table.pictures
+    assert packets is not None
+    places, ticks = zip(*proof_pictures(packets), strict=True)
+    read = PacketPictures(file, packets, tolerance_ticks=tolerance_ticks(float(packets.tick))).at(ticks)
+    truth = _kept(packets, kept, places) if kept else _through_the_container(path, table, ticks, end_seconds)
+    return _difference(read, truth, rotation=packets.rotation)
 
-    Late in what each picture stands: a picture that the table lacks would be on the screen there.
+
+def proof_pictures(packets: PicturePackets) -> list[tuple[int, float]]:
+    """Choose pictures to compare, by their number on the screen, and a time at which each stands there.
+
+    It is late: a picture that the table lacks would be on the screen then.
     """
     stamps = np.sort(packets.stamps[packets.shown])
     keys = np.searchsorted(stamps, np.sort(packets.stamps[packets.keys & packets.shown]))
-    last = len(stamps) - 1
-    middle, final = (int(keys[len(keys) // 2]), int(keys[-1])) if len(keys) else (last // 2, last // 2)
-    places = {0, middle + 1, final + 2}
-    # Before a keyframe an open group leads into it; in long groups that costs too much to look at.
-    before = [key - 1 for key in (middle, final)] + [last]
-    starts = np.append(0, keys)
-    for place in before:
-        start = int(starts[max(int(np.searchsorted(starts, place, side="right")) - 1, 0)])
-        if place - start < _NEAR_KEY:
-            places.add(place)
-    chosen = np.unique(np.clip(np.array(list(places), dtype=np.int64), 0, last))
-    ends = np.append(stamps[1:], stamps[-1])[chosen]
-    return [float(tick) for tick in stamps[chosen] + _LATE * (ends - stamps[chosen])]
+    places = proof_places(len(stamps), keys)
+    ends = np.append(stamps[1:], stamps[-1])[places]
+    return list(zip(places, (stamps[places] + _LATE * (ends - stamps[places])).tolist(), strict=True))
 
 
-def _pictures_differ(path: Path, file: Any, table: PacketTable, end_seconds: float) -> str:
-    packets = table.pictures
-    assert packets is not None
-    tick, origin = float(packets.tick), table.origin_seconds
-    targets = proof_ticks(packets)
-    given = list(PacketPictures(file, packets, tolerance_ticks=tolerance_ticks(tick)).at(targets))
+def _kept(
+    packets: PicturePackets, kept: Mapping[int, VideoFrame], places: Sequence[int]
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Give stamps and frames that `scan` has decoded through the container."""
+    stamps = np.sort(packets.stamps[packets.shown])
+    for place in places:
+        if place not in kept:
+            raise Unfit("other pictures come out")
+        yield int(stamps[place]), kept[place]
+
+
+def _through_the_container(
+    path: Path, table: PacketTable, ticks: Sequence[float], end_seconds: float
+) -> Iterator[tuple[int, VideoFrame]]:
+    assert table.pictures is not None
     opened = OpenedFile(path)
     try:
         source = PictureSource(opened)
-        for target, (stamp, frame) in zip(targets, given, strict=True):
-            truth = source.at(target * tick - origin, end_seconds=end_seconds, last_seconds=None)
-            if truth.ticks != stamp or not _are_same(frame, truth.frame):
-                return "other pictures come out"
-            if (round(truth.frame.rotation / 90) - round(packets.rotation / 90)) % 4:
-                return "the rotation changes"
+        for tick in ticks:
+            seconds = tick * float(table.pictures.tick) - table.origin_seconds
+            picture = source.at(seconds, end_seconds=end_seconds, last_seconds=None)
+            yield picture.ticks, picture.frame
     finally:
         opened.close()
+
+
+def _difference(
+    read: Iterator[tuple[int, VideoFrame]], truth: Iterator[tuple[int, VideoFrame]], *, rotation: int
+) -> str:
+    """Compare stamps and frames one by one, so that few are in memory."""
+    for (stamp, frame), (true_stamp, true_frame) in zip(read, truth, strict=True):
+        if stamp != true_stamp or not _are_same(frame, true_frame):
+            return "other pictures come out"
+        if (round(true_frame.rotation / 90) - round(rotation / 90)) % 4:
+            return "the rotation changes"
     return ""
 
 
@@ -121,6 +146,22 @@ def _are_same(a: VideoFrame, b: VideoFrame) -> bool:
         if not np.array_equal(rows[0][shown], rows[1][shown]):
             return False
     return True
+
+
+def _proved_sound(
+    file: FileIO,
+    packets: SoundPackets,
+    origin_seconds: float,
+    kept: Mapping[int, Shaped[np.ndarray, "..."]],
+) -> SoundPackets:
+    """Give the packets with what is proved of them; raises `Unfit` when the last ones do not come out."""
+    reader = PacketSound(file, packets, origin_seconds=origin_seconds)
+    can_start = _can_start(reader, packets, kept)
+    if can_start != packets.can_start_anywhere:
+        packets = dataclasses.replace(packets, can_start_anywhere=can_start)
+        reader = PacketSound(file, packets, origin_seconds=origin_seconds)
+    reader.probe()
+    return packets
 
 
 def _can_start(

@@ -16,9 +16,10 @@ from av.video.reformatter import VideoReformatter
 from avmi.corpus.manifest import Video
 from avmi.corpus.packets import PacketTable
 from avmi.decode.clip import Frames, Waveform, WholeReader
-from avmi.decode.packet_pictures import PacketPictures, Unfit
+from avmi.decode.on_screen import tolerance_ticks
+from avmi.decode.packet_bytes import Unfit
+from avmi.decode.packet_pictures import PacketPictures
 from avmi.decode.packet_sound import PacketSound
-from avmi.decode.pictures import tolerance_ticks
 from avmi.decode.rgb import rgb_of
 from avmi.errors import DecodeError
 

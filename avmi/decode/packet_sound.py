@@ -5,8 +5,10 @@ decoded, after a run-up of as many as the codec needs to forget that it was not 
 exact, everything from the start. Anything unforeseen raises `Unfit`: the container decides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from io import FileIO
+from itertools import islice
 
 import av
 import numpy as np
@@ -16,14 +18,23 @@ from av.error import FFmpegError
 from jaxtyping import Float32
 
 from avmi.corpus.packets import Coding, SoundPackets
-from avmi.decode.packet_pictures import Unfit, read_packet
-from avmi.decode.sound import GUARD_SECONDS, cut_samples, place_of_start, samples_needed, scaled_mono
+from avmi.decode.packet_bytes import Unfit, packet_of, read_packets
+from avmi.decode.sound import GUARD_SECONDS
+from avmi.decode.sound_clock import place_of_start
+from avmi.decode.sound_samples import cut_samples, samples_needed, scaled_mono
 
 # Bytes that an MP3 packet may need of those before it (main_data_begin has 9 bits).
 _RESERVOIR_BYTES = 511
 # Packets of run-up by the decoder's name: each one's half is added to the next (AAC, Vorbis, MP3's filter bank);
 # lossless packets stand alone.
 _RUN_UP = {"aac": 2, "vorbis": 2, "mp3": 3, "mp3float": 3, "mp2": 2, "mp2float": 2, "alac": 0, "flac": 0}
+# Packets that are decoded and mixed together: so much sound (128 KB of stereo) stays in the processor's cache.
+_TOGETHER = 16
+# FFmpeg's AAC decoder takes what is left of a packet for the next frame: fed as one, packets take 10 µs each
+# instead of 13. Each must give one frame, or the container is asked.
+_TAKES_SEVERAL = {"aac"}
+
+_Decoded = list[tuple[int, AudioFrame]]  # frames with their packets' numbers
 
 
 def run_up_packets(coding: Coding) -> int | None:
@@ -31,6 +42,20 @@ def run_up_packets(coding: Coding) -> int | None:
     if coding.decoder.startswith("pcm_"):
         return 0
     return _RUN_UP.get(coding.decoder)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Blocks that are decoded, and the packet that the decoder, left as it is, would take next."""
+
+    begin: int
+    next_packet: int
+    wave: Float32[np.ndarray, "samples"]
+    count: int  # of blocks
+
+    @property
+    def end(self) -> int:
+        return self.begin + self.count
 
 
 class PacketSound:
@@ -45,9 +70,10 @@ class PacketSound:
         self._lengths = packets.samples[heard]
         self._stamps = packets.stamps[heard] * self._tick_seconds - origin_seconds
         self._ends = self._stamps + self._lengths / self._hz
+        self._bounds = np.concatenate([[0], np.cumsum(self._lengths)])  # of the blocks, in samples
+        self._can_start = packets.can_start_anywhere
         self._context: AudioCodecContext | None = None
-        self._from_start: list[Float32[np.ndarray, samples]] = []
-        self._next = 0  # packet, of a decode from the start
+        self._held: _Held | None = None
 
     def between(
         self, start_seconds: float, end_seconds: float, *, sample_rate_hz: int
@@ -68,7 +94,7 @@ class PacketSound:
         )
         count = round((end_seconds - start_seconds) * sample_rate_hz)
         needed = samples_needed(first, count, source_hz=self._hz, target_hz=sample_rate_hz)
-        bounds = np.concatenate([[0], np.cumsum(self._lengths[begin:end])])
+        bounds = self._bounds[begin : end + 1] - self._bounds[begin]
         # The blocks that hold the samples needed; what lies outside the stream is silence, as ever.
         a = max(int(np.searchsorted(bounds, needed[0], side="right")) - 1, 0)
         b = min(int(np.searchsorted(bounds, needed[1], side="left")), end - begin)
@@ -83,15 +109,27 @@ class PacketSound:
         )
 
     def _decode(self, begin: int, end: int) -> Float32[np.ndarray, "samples"]:
-        """Decode blocks; of a codec that never forgets its start, all from there on, once."""
-        if not self._packets.can_start_anywhere:
-            while len(self._from_start) < end:
-                self._decode_on(int(self._heard[min(end + 32, len(self._heard)) - 1]))
-            return np.concatenate(self._from_start[begin:end])
-        first, last = int(self._heard[begin]), int(self._heard[end - 1])
-        start = self.run_up(first)
-        frames = self._frames(start, last + 1)
-        return self._waves(frames, first, last + 1)
+        """Decode blocks; what the window before has given, and the decoder's state after it, are used."""
+        last = int(self._heard[end - 1])
+        start = self.run_up(int(self._heard[begin]))
+        held, self._held = self._held, None  # after an error nothing is held
+        goes_on = held is not None and held.begin <= begin and start <= held.next_packet
+        if held is None or not goes_on:
+            held = _Held(begin if self._can_start else 0, start, np.zeros(0, np.float32), count=0)
+        # Windows ascend: what lies before this one is let go, unless having it again means decoding from the start.
+        base = begin if self._can_start else held.begin
+        wave = held.wave[self._samples(held.begin, min(base, held.end)) :]
+        fresh, next_packet = max(base, held.end), held.next_packet
+        if fresh < end:
+            frames = self._frames(next_packet, last + 1, goes_on=goes_on)
+            new = self._waves(frames, int(self._heard[fresh]), last + 1)
+            wave, next_packet = (np.concatenate([wave, new]) if len(wave) else new), last + 1
+        self._held = _Held(base, next_packet, wave, count=max(end, held.end) - base)
+        return wave[self._samples(base, begin) : self._samples(base, end)]
+
+    def _samples(self, begin: int, end: int) -> int:
+        """How many samples these blocks hold."""
+        return int(self._bounds[end] - self._bounds[begin])
 
     def probe(self) -> None:
         """Raise `Unfit` when the last blocks do not come out as the table says."""
@@ -99,13 +137,17 @@ class PacketSound:
 
     def frame_after_run_up(self, number: int) -> AudioFrame:
         """Decode one packet after its run-up; raises `Unfit` when no frame comes out."""
-        for packet, frame in self._frames(self.run_up(number), number + 1):
-            if packet == number:
-                return frame
+        self._held = None  # the decoder goes elsewhere
+        for some in self._frames(self.run_up(number), number + 1):
+            for packet, frame in some:
+                if packet == number:
+                    return frame
         raise Unfit("sound does not come out")
 
     def run_up(self, first: int) -> int:
         """Packet at which to begin, so that this one comes out as from the start."""
+        if not self._can_start:
+            return 0
         start = max(first - (run_up_packets(self._packets.coding) or 0), 0)
         if self._packets.coding.decoder.startswith("mp3"):
             missing = _RESERVOIR_BYTES
@@ -114,54 +156,69 @@ class PacketSound:
                 missing -= int(self._packets.sizes[start])
         return start
 
-    def _decode_on(self, last: int) -> None:
-        first = self._next
-        frames = self._frames(first, last + 1, goes_on=first > 0)
-        wave = self._waves(frames, first, last + 1)
-        lengths = self._packets.samples[first : last + 1]
-        self._from_start += np.split(wave, np.cumsum(lengths[lengths > 0])[:-1])
-        self._next = last + 1
-
-    def _frames(self, start: int, end: int, *, goes_on: bool = False) -> list[tuple[int, AudioFrame]]:
-        if self._context is None:
+    def _frames(self, start: int, end: int, *, goes_on: bool = False) -> Iterator[_Decoded]:
+        """Decode packets, some at a time."""
+        # A flushed decoder still knows the window's shape of what it had last: only a fresh one begins as the file does.
+        if self._context is None or (start == 0 and not goes_on):
             self._context = open_audio_decoder(self._packets.coding)
         elif not goes_on:
             self._context.flush_buffers()
         places, sizes = self._packets.places[start:end].tolist(), self._packets.sizes[start:end].tolist()
-        frames = []
+        contents = read_packets(self._file, places, sizes)
+        number = start
+        while some := list(islice(contents, _TOGETHER)):
+            yield self._decoded(self._context, number, some)
+            number += len(some)
+
+    def _decoded(self, context: AudioCodecContext, first: int, contents: Sequence[bytes]) -> _Decoded:
         try:
-            for number, place, size in zip(range(start, end), places, sizes, strict=True):
-                given = self._context.decode(read_packet(self._file, place, size))
-                frames += [(number, frame) for frame in given]
+            if self._packets.coding.decoder in _TAKES_SEVERAL:
+                frames = context.decode(packet_of(b"".join(contents)))
+                if len(frames) != len(contents):
+                    raise Unfit("not every packet gives its sound")
+                return list(enumerate(frames, first))
+            return [
+                (number, frame)
+                for number, content in enumerate(contents, first)
+                for frame in context.decode(packet_of(content))
+            ]
         except FFmpegError as error:
             raise Unfit(str(error)) from error
-        return frames
 
-    def _waves(
-        self, frames: Sequence[tuple[int, AudioFrame]], first: int, end: int
-    ) -> Float32[np.ndarray, "samples"]:
+    def _waves(self, decoded: Iterable[_Decoded], first: int, end: int) -> Float32[np.ndarray, "samples"]:
         """Join what the packets from `first` on gave; each must have given what it gave from the start."""
+        numbers: list[int] = []
+        lengths: list[int] = []
+        waves: list[np.ndarray] = []
+        for some in decoded:
+            kept = [(number, frame) for number, frame in some if number >= first]
+            numbers += [number for number, _ in kept]
+            lengths += [frame.samples for _, frame in kept]
+            waves.append(joined_mono([frame for _, frame in kept], sample_rate_hz=self._hz))
+        wave = np.concatenate(waves) if waves else np.zeros(0, np.float32)
         expected = self._packets.samples[first:end]
-        kept = [(number, frame) for number, frame in frames if number >= first]
-        numbers = [number for number, _ in kept]
-        lengths = np.array([frame.samples for _, frame in kept], dtype=np.int64)
         given = np.zeros(end - first, np.int64)
         given[np.array(numbers, dtype=np.int64) - first] = lengths
         if len(set(numbers)) < len(numbers) or (given < expected).any():
             raise Unfit("sound does not come out")
-        waves = joined_mono([frame for _, frame in kept], sample_rate_hz=self._hz)
         if (given == expected).all():
-            return waves
+            return wave
+        return self._trimmed(wave, numbers, lengths)
+
+    def _trimmed(
+        self, wave: Float32[np.ndarray, "_"], numbers: Sequence[int], lengths: Sequence[int]
+    ) -> Float32[np.ndarray, "samples"]:
+        """Take off what the container takes off: the encoder's delay, and what fills the last packet up."""
         pieces, at = [], 0
         stream_start, stream_end = int(self._heard[0]), int(self._heard[-1])
-        for number, length in zip(numbers, lengths.tolist(), strict=True):
-            wanted = int(expected[number - first])
+        for number, length in zip(numbers, lengths, strict=True):
+            wanted = int(self._packets.samples[number])
             if wanted == length:
-                pieces.append(waves[at : at + length])
-            elif number <= stream_start:  # the encoder's delay is taken from the beginning
-                pieces.append(waves[at + length - wanted : at + length])
-            elif number >= stream_end:  # and what fills the last packet up from its end
-                pieces.append(waves[at : at + wanted])
+                pieces.append(wave[at : at + length])
+            elif number <= stream_start:
+                pieces.append(wave[at + length - wanted : at + length])
+            elif number >= stream_end:
+                pieces.append(wave[at : at + wanted])
             else:
                 raise Unfit("sound of another length comes out")
             at += length
@@ -177,34 +234,18 @@ def joined_mono(frames: Sequence[AudioFrame], *, sample_rate_hz: int) -> Float32
     for frame in frames:
         if frame.is_corrupt or frame.sample_rate != sample_rate_hz:
             raise Unfit("damaged sound")
-    if any(f.format.name != kind or f.layout.nb_channels != channels for f in (frames[-1],)):
+    if any(f.format.name != kind or f.layout.nb_channels != channels for f in frames):
         raise Unfit("the sound's format changes")
     dtype = np.dtype(_KINDS[kind.rstrip("p")])
     width = dtype.itemsize * (1 if planar else channels)
-    planes = [frame.planes for frame in frames]
-    rows = [
-        _joined([plane[row] for plane in planes], [frame.samples * width for frame in frames])
-        for row in range(len(planes[0]))
-    ]
-    stack = np.stack([np.frombuffer(row, dtype) for row in rows])
-    if not planar:
-        stack = stack.reshape(-1, channels).T
-    return scaled_mono(stack)
+    planes = [(frame.planes, frame.samples * width) for frame in frames]
+    # A plane may be longer than its samples: AAC's have room for twice as many.
+    rows = [memoryview(of_frame[row])[:size] for row in range(len(planes[0][0])) for of_frame, size in planes]
+    stack = np.frombuffer(b"".join(rows), dtype)
+    return scaled_mono(stack.reshape(channels, -1) if planar else stack.reshape(-1, channels).T)
 
 
 _KINDS = {"u8": "u1", "s16": "i2", "s32": "i4", "flt": "f4", "dbl": "f8"}
-
-
-def _joined(planes: Sequence[av.audio.plane.AudioPlane], sizes: Sequence[int]) -> bytes:
-    """Join the planes' bytes; a plane may be longer than its samples."""
-    whole = b"".join(planes)
-    if len(whole) == sum(sizes):
-        return whole
-    pieces, at = [], 0
-    for plane, size in zip(planes, sizes, strict=True):
-        pieces.append(whole[at : at + size])
-        at += plane.buffer_size
-    return b"".join(pieces)
 
 
 def open_audio_decoder(coding: Coding) -> AudioCodecContext:

@@ -63,7 +63,7 @@ def probe_sound_without_decord(path: Path) -> dict[str, Any]:
 
 def _probed(path: Path, *, needs: Needs) -> dict[str, Any]:
     found = scan(path, needs=needs)
-    decord = _decord_facts(_decord_reason(path, found))
+    decord = _decord_facts(decord_reason(path, found))
     return {**dataclasses.asdict(found.facts), **decord, **_packet_facts(path, found)}
 
 
@@ -79,7 +79,11 @@ def _packet_facts(path: Path, found: Scan) -> dict[str, Any]:
     if found.packets is None:
         return {"index_reason": found.no_packets_reason}
     table, reason = proved(
-        path, found.packets, kept=found.kept_sound, end_seconds=found.facts.video_end_seconds
+        path,
+        found.packets,
+        kept_sound=found.kept_sound,
+        kept_pictures=found.kept_pictures,
+        end_seconds=found.facts.video_end_seconds,
     )
     if table is None:
         return {"index_reason": reason}
@@ -90,7 +94,8 @@ def _decord_facts(reason: str) -> dict[str, Any]:
     return {"decord_exact": not reason, "decord_reason": reason}
 
 
-def _decord_reason(path: Path, found: Scan) -> str:
+def decord_reason(path: Path, found: Scan) -> str:
+    """Say why decord is not exact for a file that was scanned; "" when it is."""
     facts = found.facts
     if not found.times_seconds:
         return "no pictures"
@@ -104,6 +109,8 @@ def _decord_reason(path: Path, found: Scan) -> str:
         key_seconds=found.key_seconds,
         has_discarded=found.has_discarded,
         rotation_degrees=facts.rotation_degrees,
+        codec=facts.video_codec,
+        pictures=found.kept_pictures,
     )
     try:
         return decord_exactness(path, packets=packets)

@@ -1,7 +1,7 @@
 """An opened file and an interval → its mono sound, resampled, on the clock of `clip.py`.
 
-Decoded blocks are joined by counting samples, and the count is held against the timestamps: their
-rolling median tells a real gap from the jitter of single timestamps.
+Blocks are decoded from the start, or after a seek where that gives the same; `sound_clock.py` says where the
+interval lies among them, `sound_samples.py` cuts and resamples it.
 """
 
 import math
@@ -10,25 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import soxr
 from av.audio.frame import AudioFrame
 from av.error import FFmpegError
-from jaxtyping import Float32, Float64, Int64, Shaped
+from jaxtyping import Float32, Shaped
 
 from avmi.corpus.container import interleaved
-from avmi.corpus.plan import EDGE_SECONDS
 from avmi.decode.opened import OpenedFile
+from avmi.decode.sound_clock import place_of_start
+from avmi.decode.sound_samples import cut_samples, scaled_mono
 from avmi.errors import DecodeError
 
 # Decoded on either side of the interval, so that its edges are resampled and placed like its middle.
 GUARD_SECONDS = 0.35
-# Filter length of soxr HQ at the rates in use is below 5 ms; the rest is rounding up.
-_FILTER_SECONDS = 0.02
-# Half width, in blocks, of the rolling median over the timestamps.
-_MEDIAN_BLOCKS = 10
-_LARGEST_STEP_SECONDS = 1e-3
-# Stamps that agree so well with the count are exact: what is left is the rounding of 64-bit seconds.
-_SAME_SECONDS = 1e-9
 # Up to this second sound is decoded from the start: cheaper than it is worth to be clever.
 _SEEK_AFTER_SECONDS = 60.0
 # A seek goes this far before the guard: the first block after it may be wrong (AAC needs the one before).
@@ -213,136 +206,9 @@ def cut_sound(
     )
 
 
-def cut_samples(
-    wave: Float32[np.ndarray, "_"],
-    first: int,
-    start_seconds: float,
-    end_seconds: float,
-    *,
-    source_hz: int,
-    sample_rate_hz: int,
-) -> Float32[np.ndarray, "samples"]:
-    """Resample an interval that begins at sample `first` of a wave; raises `DecodeError` ("damaged")."""
-    count = round((end_seconds - start_seconds) * sample_rate_hz)
-    samples = _resample_from(wave, first, count, source_hz=source_hz, target_hz=sample_rate_hz)
-    if not np.isfinite(samples).all():
-        raise DecodeError(
-            f"the sound from {start_seconds:.3f} to {end_seconds:.3f} s is damaged", reason="damaged"
-        )
-    return samples.clip(-1, 1)
-
-
-def place_of_start(
-    stamps: Float64[np.ndarray, "blocks"],
-    lengths: Int64[np.ndarray, "blocks"],
-    start_seconds: float,
-    end_seconds: float,
-    *,
-    source_hz: int,
-    tick_seconds: float,
-) -> int:
-    """Place of the interval's first sample among the blocks'; -n when n samples before them are missing.
-
-    `stamps` are in seconds. Raises `DecodeError` as `cut_sound` does.
-    """
-    interval = f"{start_seconds:.3f} to {end_seconds:.3f} s"
-    counted = np.concatenate([[0], np.cumsum(lengths)]) / source_hz
-    if np.isnan(stamps).all():
-        raise DecodeError("the sound has no timestamps", reason="no_timestamps")
-    late = stamps - counted[:-1]
-    inside = (stamps < end_seconds) & (stamps + lengths / source_hz > start_seconds)
-    zero_seconds = _clock_of_first_sample(late, inside, tick_seconds, interval)
-    # By the count other blocks may lie inside than by their stamps: after a gap at the edge.
-    inside |= (zero_seconds + counted[:-1] < end_seconds) & (zero_seconds + counted[1:] > start_seconds)
-    zero_seconds = _clock_of_first_sample(late, inside, tick_seconds, interval)
-    first = round((start_seconds - zero_seconds) * source_hz)
-    length = math.ceil((end_seconds - start_seconds) * source_hz)
-    allowed = math.ceil(EDGE_SECONDS * source_hz) + 1
-    if first < -allowed or first + length > lengths.sum() + allowed:
-        raise DecodeError(
-            f"the sound from {interval} is not all there: it goes from {zero_seconds:.3f} to "
-            f"{zero_seconds + counted[-1]:.3f} s",
-            reason="audio_short",
-        )
-    return first
-
-
-def _clock_of_first_sample(
-    late: Float64[np.ndarray, "blocks"],
-    inside: Shaped[np.ndarray, "blocks"],
-    tick_seconds: float,
-    interval: str,
-) -> float:
-    """Time of sample zero by the timestamps of the blocks inside the interval.
-
-    `late` is, for each block, its timestamp less the samples counted before it: constant where
-    nothing is missing. A step of it inside the interval is a gap (or a clock that runs away).
-    """
-    late = late[~np.isnan(late)] if np.isnan(late).any() else late
-    if len(late) != len(inside) or not inside.any():
-        raise DecodeError(f"there is no sound from {interval}", reason="audio_short")
-    allowed = max(_LARGEST_STEP_SECONDS, 1.5 * tick_seconds)
-    if np.ptp(late) <= _SAME_SECONDS:
-        return float(np.median(late))
-    # Mirrored at its ends: one early stamp at the end of the stream is no majority.
-    padded = np.pad(late, _MEDIAN_BLOCKS, mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _MEDIAN_BLOCKS + 1)
-    smooth = np.median(windows, axis=1)
-    jitter = float(np.median(np.abs(late - smooth)[inside]))
-    step = float(np.ptp(smooth[inside]))
-    if step > allowed + 2 * jitter:
-        raise _gap(interval, step)
-    # So close to an end the median cannot see a step; where no stamp jitters, a deviation there is one.
-    deviates = np.abs(late - smooth) > allowed
-    at_end = np.ones(len(late), dtype=bool)
-    at_end[_MEDIAN_BLOCKS:-_MEDIAN_BLOCKS] = False
-    if (deviates & inside & at_end).any() and not (deviates & ~at_end).any():
-        raise _gap(interval, float(np.abs(late - smooth)[inside & at_end].max()))
-    return float(np.median(smooth[inside]))
-
-
-def _gap(interval: str, step_seconds: float) -> DecodeError:
-    return DecodeError(
-        f"the sound from {interval} has a gap: its timestamps step by {step_seconds * 1000:.1f} ms",
-        reason="audio_gap",
-    )
-
-
 def mono(block: Block) -> Float32[np.ndarray, "samples"]:
     """Average the channels; integer samples are scaled to [-1, 1]."""
     planes = block.planes()
     if len(planes) != block.channels:  # packed: one row, channels in turn
         planes = planes.reshape(-1, block.channels).T
     return scaled_mono(planes)
-
-
-def scaled_mono(planes: Shaped[np.ndarray, "channels samples"]) -> Float32[np.ndarray, "samples"]:
-    """Average the rows; integer samples are scaled to [-1, 1]."""
-    mixed = planes[0] if len(planes) == 1 else planes.mean(axis=0, dtype=np.float32)
-    wave = np.asarray(mixed, dtype=np.float32)
-    if planes.dtype.kind == "f":
-        return wave
-    if planes.dtype == np.uint8:
-        return (wave - 128) / 128
-    return wave / np.float32(-float(np.iinfo(planes.dtype).min))
-
-
-def _resample_from(
-    wave: Float32[np.ndarray, "_"], first: int, count: int, *, source_hz: int, target_hz: int
-) -> Float32[np.ndarray, "samples"]:
-    """Resample so that the first of `count` samples falls on source sample `first`; silence outside."""
-    low, high = samples_needed(first, count, source_hz=source_hz, target_hz=target_hz)
-    piece = wave[max(low, 0) : max(high, 0)]
-    piece = np.pad(piece, (max(-low, 0), max(high - len(wave), 0)))
-    if source_hz != target_hz:
-        piece = soxr.resample(piece, source_hz, target_hz, quality="HQ")
-    skip = (first - low) * target_hz // source_hz
-    return np.asarray(piece[skip : skip + count], dtype=np.float32)
-
-
-def samples_needed(first: int, count: int, *, source_hz: int, target_hz: int) -> tuple[int, int]:
-    """First source sample and the one after the last that `count` resampled ones from `first` on depend on."""
-    unit = source_hz // math.gcd(source_hz, target_hz)  # after so many samples both grids meet
-    lead = unit * math.ceil(_FILTER_SECONDS * source_hz / unit)
-    tail = math.ceil(_FILTER_SECONDS * source_hz)
-    return first - lead, first + math.ceil(count * source_hz / target_hz) + tail

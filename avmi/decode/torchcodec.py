@@ -10,6 +10,7 @@ Its sound joins what comes after a gap without saying so, so the sound is PyAV's
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +19,41 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 
 from avmi.corpus.manifest import Video
 from avmi.decode.clip import Frames, Reader, Waveform
-from avmi.decode.opened import OpenedFile
-from avmi.decode.pictures import LARGEST_ROUNDING_SECONDS, chunks_are_indexed
+from avmi.decode.on_screen import on_screen, tolerance_ticks
+from avmi.decode.opened import OpenedFile, chunks_are_indexed
 from avmi.decode.pyav import PyAvReader
 from avmi.decode.scale import scale_pixels
 from avmi.errors import ConfigError, DecodeError
 
-# FFmpeg's first names of the containers. The second line's clocks count milliseconds.
-_EXACT_CONTAINERS = {"mov", "avi"}
-_ROUNDED_CONTAINERS = {"matroska", "flv", "asf"}
-_CLOCK_SLACK_SECONDS = 1e-6
+# FFmpeg's first names of the containers.
+_EXACT_CONTAINERS = {"mov", "avi", "matroska", "flv", "asf"}
+_SAME_SECONDS = 1e-6
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """When a file's pictures come up, by its packets, and how coarse that clock is."""
+
+    seconds: Float64[np.ndarray, "pictures"]
+    tolerance_seconds: float
 
 
 class TorchcodecReader(Reader):
     """One video, opened with torchcodec; its pictures' timestamps were read when it was opened."""
 
-    def __init__(self, path: Path, *, video: Video | None, container: str) -> None:
-        self._path, self._video = path, video
-        self._slack_seconds = _CLOCK_SLACK_SECONDS
-        if container in _ROUNDED_CONTAINERS:
-            self._slack_seconds = LARGEST_ROUNDING_SECONDS
+    def __init__(self, path: Path, *, video: Video | None, stamps: Stamps) -> None:
+        self._path, self._video, self._stamps = path, video, stamps
         self._reader = _open(path)
+        if len(self._reader) != len(stamps.seconds):
+            raise DecodeError(
+                f"torchcodec counts {len(self._reader)} pictures in {path}, there are {len(stamps.seconds)}: "
+                "use the decoder pyav",
+                reason="torchcodec_inexact",
+            )
         self._sound: PyAvReader | None = None
 
     def frames(self, at_seconds: Sequence[float], *, short_side_px: int | None) -> Frames:
@@ -51,65 +62,31 @@ class TorchcodecReader(Reader):
             raise ValueError(f"times must ascend, got {list(at_seconds)}")
         if not at_seconds:
             return Frames(np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0))
-        wanted = np.array(at_seconds, dtype=np.float64)
-        self._check_extent(wanted)
-        pixels, times = self._decoded(wanted + self._slack_seconds)
-        late = times > wanted + self._slack_seconds + 1e-9
-        if late.any():
-            raise DecodeError(
-                f"{self._path}: torchcodec gives the picture of {times[late][0]:.3f} s instead of the one at "
-                f"{wanted[late][0]:.3f} s: use the decoder pyav",
-                reason="torchcodec_inexact",
-            )
-        last_seconds = self._video.last_frame_seconds if self._video else times[-1]
-        if wanted[-1] >= self._stream_end and times[-1] < last_seconds - self._slack_seconds - 1e-9:
-            raise DecodeError(
-                f"{self._path}: the pictures at {wanted[-1]:.3f} s are damaged or missing", reason="damaged"
-            )
-        return Frames(scale_pixels(pixels, short_side_px=short_side_px), times)
-
-    @property
-    def _stream_end(self) -> float:
-        return float(self._reader.metadata.end_stream_seconds)
-
-    def _check_extent(self, wanted: Float64[np.ndarray, "frames"]) -> None:
-        start = float(self._reader.metadata.begin_stream_seconds)
-        if wanted[0] + self._slack_seconds < start:
-            raise DecodeError(
-                f"{self._path}: no picture at {wanted[0]:.3f} s, the first comes at {start:.3f} s",
-                reason="before_start",
-            )
-        end = self._video.video_end_seconds if self._video else self._stream_end
-        if wanted[-1] >= end:
-            raise DecodeError(
-                f"{self._path}: no picture at {wanted[-1]:.3f} s, the last goes at {end:.3f} s",
-                reason="past_end",
-            )
-
-    def _decoded(
-        self, times: Float64[np.ndarray, "frames"]
-    ) -> tuple[UInt8[np.ndarray, "frames height width 3"], Float64[np.ndarray, "frames"]]:
-        """Decode, each picture once; torchcodec refuses times at which, by its packet, the last has gone."""
-        inside = times < self._stream_end
-        parts = []
+        end = self._video.video_end_seconds if self._video else self._reader.metadata.end_stream_seconds
+        places = on_screen(
+            self._stamps.seconds,
+            np.array(at_seconds, dtype=np.float64),
+            tolerance_seconds=self._stamps.tolerance_seconds,
+            end_seconds=float(end),
+            where=str(self._path),
+        )
+        expected = self._stamps.seconds[places]
         try:
-            if inside.any():
-                batch = self._reader.get_frames_played_at(times[inside].tolist())
-                parts.append((batch.data.numpy(), batch.pts_seconds.numpy()))
-            if not inside.all():
-                last = self._reader.get_frames_at([len(self._reader) - 1])
-                count = int((~inside).sum())
-                parts.append((last.data.numpy().repeat(count, 0), last.pts_seconds.numpy().repeat(count, 0)))
+            batch = self._reader.get_frames_at(places.tolist())
         except (RuntimeError, IndexError, ValueError) as error:
-            raise DecodeError(
-                f"torchcodec cannot give the pictures of {self._path} from {times[0]:.3f} to {times[-1]:.3f} s "
-                f"({_first_line(error)}): use the decoder pyav",
-                reason="torchcodec_inexact",
-            ) from error
-        if len({pixels.shape[1:] for pixels, _ in parts}) > 1:
-            raise DecodeError(f"{self._path}: pictures change their size", reason="size_changes")
-        pixels = np.concatenate([pixels for pixels, _ in parts])
-        return pixels, np.concatenate([seconds for _, seconds in parts]).astype(np.float64)
+            raise self._fails(expected, _first_line(error)) from error
+        # Beside damage it may give the next picture, and at the end the one before.
+        others = np.abs(batch.pts_seconds.numpy() - expected) > _SAME_SECONDS
+        if others.any():
+            raise self._fails(expected[others], f"that of {batch.pts_seconds[others][0]:.3f} s comes")
+        return Frames(scale_pixels(batch.data.numpy(), short_side_px=short_side_px), expected)
+
+    def _fails(self, wanted: Float64[np.ndarray, "pictures"], why: str) -> DecodeError:
+        return DecodeError(
+            f"torchcodec cannot give the pictures of {self._path} from {wanted[0]:.3f} to {wanted[-1]:.3f} s "
+            f"({why}): use the decoder pyav",
+            reason="torchcodec_inexact",
+        )
 
     def audio(self, start_seconds: float, end_seconds: float, *, sample_rate_hz: int) -> Waveform:
         """Mono sound of this interval, by PyAV; see `Reader.audio`."""
@@ -136,21 +113,37 @@ class TorchcodecDecoder:
         """Open a file; raises `DecodeError` ("torchcodec_inexact") where torchcodec is not exact."""
         file = OpenedFile(path)
         try:
-            container = file.format_name
             if reason := _reason_to_refuse(file):
                 raise DecodeError(
                     f"torchcodec is not exact for {path} ({reason}): use the decoder pyav",
                     reason="torchcodec_inexact",
                 )
+            stamps = _stamps(file)
         finally:
             file.close()
-        return TorchcodecReader(path, video=video, container=container)
+        return TorchcodecReader(path, video=video, stamps=stamps)
+
+
+def _stamps(file: OpenedFile) -> Stamps:
+    """Read when the pictures come up; raises `DecodeError` when the file does not say so."""
+    file.rewind()
+    stream = file.video
+    assert stream is not None  # or the file would have been refused
+    tick = float(stream.time_base or 1)
+    try:
+        packets = [packet for packet in file.packets(stream) if packet.size and not packet.is_discard]
+    except FFmpegError as error:
+        raise DecodeError(f"{file.path} is damaged: {error}", reason="damaged") from error
+    ticks = [packet.pts for packet in packets]
+    if not ticks or None in ticks:
+        raise DecodeError(f"{file.path}: the pictures have no timestamps", reason="no_timestamps")
+    return Stamps(np.sort(np.array(ticks, dtype=np.float64)) * tick, tolerance_ticks(tick) * tick)
 
 
 def _reason_to_refuse(file: OpenedFile) -> str:
     if file.video is None or file.video.codec_context is None:
         raise DecodeError(f"{file.path} has no video stream that can be decoded", reason="no_video")
-    if file.format_name not in _EXACT_CONTAINERS | _ROUNDED_CONTAINERS:
+    if file.format_name not in _EXACT_CONTAINERS:
         return f"its seeks in {file.format_name} files land late"
     if file.format_name == "avi" and file.video.codec_context.has_b_frames:
         return "AVI has no timestamps to order B-frames by"

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from avmi.errors import AvmiError, UsageError
@@ -101,7 +101,13 @@ def _cpus(ray: Any) -> int:
 def workers_of(ray: Any, *, count: int | None, cpus: int = 1) -> Workers:
     """Divide the cluster's CPUs among workers of so many each; fewer when `count` says so."""
     fitting = max(1, _cpus(ray) // cpus)
-    return Workers(fitting if count is None else min(count, fitting), cpus)
+    return Workers(fitting if count is None else min(count, fitting), min(cpus, _cpus(ray)))
+
+
+def models_of(ray: Any, *, cpus: int) -> Workers:
+    """Divide the cluster among workers that hold a model: one for each of its GPUs, where there are any."""
+    workers = workers_of(ray, count=int(ray.cluster_resources().get("GPU", 0)) or None, cpus=cpus)
+    return replace(workers, gpus=int("GPU" in ray.cluster_resources()))
 
 
 def stream(

@@ -28,6 +28,10 @@ class Share:
         digest = blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
         return int.from_bytes(digest) % self.of == self.number
 
+    def has_number(self, unit: int) -> bool:
+        """Tell whether the unit of this number, in a list that does not change, is this job's: evenly divided."""
+        return unit % self.of == self.number
+
 
 def parse_share(text: str) -> Share:
     """Read `i/n`; raises `UsageError`."""

@@ -6,8 +6,8 @@ from avmi.index.table import (
     EmbeddingTable,
     Provenance,
     read_embeddings,
-    write_embeddings,
 )
+from avmi.index.write import write_embeddings
 
 __all__ = [
     "EmbeddingRow",

@@ -16,15 +16,13 @@ from torch import Tensor
 
 from avmi.errors import InputError, SearchIndexError
 from avmi.index.table import (
-    UNIT_TOLERANCE,
     Contents,
-    EmbeddingBatch,
     EmbeddingRow,
     EmbeddingTable,
     Provenance,
     read_embeddings,
-    write_embeddings,
 )
+from avmi.index.write import UNIT_TOLERANCE, EmbeddingBatch, write_embeddings
 from avmi.types import Modality, StrPath
 
 FORMAT_VERSION = 1

@@ -151,8 +151,11 @@ def read_index(path: Path, *, check: bool = False) -> ShardIndex:
             tables.append(table)
             at += table.nbytes + -table.nbytes % _ALIGN_BYTES
         samples, frames, blocks = tables
+        # Of the first line only this is in no checksum.
+        if samples["frames"].sum() != len(frames) or samples["sound_blocks"].sum() != len(blocks):
+            raise ValueError("its tables do not fit each other")
         return ShardIndex(samples, frames, blocks, about["size_bytes"], about["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise DecodeError(
             f"{path} is damaged ({error}): `avmi pack --check` makes it again", reason="shard_damaged"
         ) from error

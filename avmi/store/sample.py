@@ -14,6 +14,7 @@ import os
 import struct
 import tarfile
 import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
@@ -93,11 +94,20 @@ class SampleWriter:
 
     def add(self, suffix: str, content: bytes) -> int:
         """Append a member; give the place of its content."""
-        self._file.write(header(f"{self.key}.{suffix}", len(content)))
+        return self.add_pieces(suffix, (content,), size=len(content))
+
+    def add_pieces(self, suffix: str, pieces: Iterable[bytes], *, size: int) -> int:
+        """Append a member that comes in pieces; give the place of its content."""
+        self._file.write(header(f"{self.key}.{suffix}", size))
         place = self.size + TAR_BLOCK
-        self._file.write(content)
-        self._file.write(bytes(-len(content) % TAR_BLOCK))
-        self.size = place + len(content) + -len(content) % TAR_BLOCK
+        written = 0
+        for piece in pieces:
+            self._file.write(piece)
+            written += len(piece)
+        if written != size:
+            raise ValueError(f"{self.key}.{suffix}: {written} bytes instead of {size}")
+        self._file.write(bytes(-size % TAR_BLOCK))
+        self.size = place + size + -size % TAR_BLOCK
         return place
 
     def finish(self, facts: SampleFacts) -> None:
@@ -147,6 +157,19 @@ def blocks_crc(content: bytes | bytearray, *, block_bytes: int = CRC_BLOCK_BYTES
     """Checksum every block of a member's content."""
     view = memoryview(content)
     return [zlib.crc32(view[i : i + block_bytes]) for i in range(0, len(view), block_bytes)]
+
+
+def summed_up(pieces: Iterable[bytes], sums: list[int]) -> Iterator[bytes]:
+    """Give pieces on, cut elsewhere, and append the checksums of their blocks to `sums`."""
+    rest = b""
+    for piece in pieces:
+        content = rest + piece
+        whole = len(content) - len(content) % CRC_BLOCK_BYTES
+        sums += blocks_crc(content[:whole])
+        yield content[:whole]
+        rest = content[whole:]
+    sums += blocks_crc(rest)
+    yield rest
 
 
 def key_of(video_id: str) -> str:

@@ -23,9 +23,10 @@ from avmi.corpus.manifest import (
     write_manifest,
     write_table,
 )
-from avmi.corpus.pool import Probe
+from avmi.corpus.pool import Engine, Probe
 from avmi.decode.pack import pack_video
 from avmi.decode.pack_run import PackRun, cannot_write, waiting_videos
+from avmi.engine.choose import engine_of
 from avmi.engine.share import Share, ShareDone
 from avmi.errors import CorpusError, UsageError
 from avmi.store.index import ShardIndex
@@ -105,51 +106,54 @@ class Checked:
         return f"{self.corpus}: {self.shards:,} shards with {self.videos:,} videos, all as they were written"
 
 
-def pack(
-    corpus: StrPath,
-    *,
-    out: StrPath,
-    packing: Packing = DEFAULT_PACKING,
-    split: Split | Literal["all"] = "all",
-    workers: int | None = None,
-    time_limit_seconds: float = 600.0,
-    engine: EngineName = "local",
-    log: Any = None,
-    probe: Probe = pack_video,
-) -> Packed:
-    """Pack the videos of a corpus into shards in the folder `out`, which becomes a corpus itself.
+@dataclass(frozen=True)
+class PackRequest:
+    """What is to be packed, how, where to and by how many; raises `UsageError` for numbers that cannot be.
 
     `workers` processes (default: one per core) pack a video at a time, each within the time limit; with the
     engine ray they are all over a cluster, whose machines see the same folders. What comes out does not depend
-    on them. Stopped or killed and called again, it goes on; shards that are written stay as they are. Raises `CorpusError` when nothing can be read or `out` cannot be written.
+    on them.
+    """
+
+    corpus: StrPath
+    out: StrPath
+    packing: Packing = DEFAULT_PACKING
+    split: Split | Literal["all"] = "all"
+    workers: int | None = None
+    time_limit_seconds: float = 600.0
+    engine: EngineName = "local"
+
+    def __post_init__(self) -> None:
+        _check_numbers(self.packing, self.workers, self.time_limit_seconds)
+
+    def pool(self, probe: Probe) -> Engine:
+        """Make the processes that pack."""
+        return engine_of(
+            self.engine, (probe,), workers=self.workers, time_limit_seconds=self.time_limit_seconds
+        )
+
+
+def pack(request: PackRequest, *, log: Any = None, probe: Probe = pack_video) -> Packed:
+    """Pack the videos of a corpus into shards in a folder, which becomes a corpus itself.
+
+    Stopped or killed and called again, it goes on; shards that are written stay as they are. Raises `CorpusError`
+    when nothing can be read or the folder cannot be written.
     """
     begun = time.monotonic()
-    log = log or sys.stderr
-    _check_numbers(packing, workers, time_limit_seconds)
-    manifest, chosen = _chosen(corpus, split)
-    folder = _shards_folder(Path(out), packing)
+    manifest, chosen = _chosen(request.corpus, request.split)
+    folder = _shards_folder(Path(request.out), request.packing)
     try:
         with alone_in(folder):
             remove_torsos(folder)
-            run = PackRun(manifest, folder, packing, time_limit_seconds, log)
-            packed = run.pack(waiting_videos(chosen, run.standing), workers, probe, engine)
+            run = PackRun(manifest, folder, request.packing, request.time_limit_seconds, log or sys.stderr)
+            packed = run.pack(waiting_videos(chosen, run.standing), request.pool(probe))
             return _finish(run, packed, seconds=time.monotonic() - begun)
     except OSError as error:
         raise cannot_write(folder, error.strerror or str(error)) from error
 
 
 def pack_share(
-    corpus: StrPath,
-    *,
-    out: StrPath,
-    share: Share,
-    packing: Packing = DEFAULT_PACKING,
-    split: Split | Literal["all"] = "all",
-    workers: int | None = None,
-    time_limit_seconds: float = 600.0,
-    engine: EngineName = "local",
-    log: Any = None,
-    probe: Probe = pack_video,
+    request: PackRequest, *, share: Share, log: Any = None, probe: Probe = pack_video
 ) -> ShareDone:
     """Pack the videos of one job of a job array, each into a part of its own; see `pack`.
 
@@ -157,17 +161,17 @@ def pack_share(
     alone, byte by byte.
     """
     begun = time.monotonic()
-    _check_numbers(packing, workers, time_limit_seconds)
-    manifest, chosen = _chosen(corpus, split)
-    folder = _shards_folder(Path(out), packing)
+    manifest, chosen = _chosen(request.corpus, request.split)
+    folder = _shards_folder(Path(request.out), request.packing)
+    limit = request.time_limit_seconds
     try:
         with beside_others_in(folder, share_suffix=share.suffix):
             run = PackRun(
-                manifest, folder, packing, time_limit_seconds, log or sys.stderr, share_suffix=share.suffix
+                manifest, folder, request.packing, limit, log or sys.stderr, share_suffix=share.suffix
             )
             mine = [video for video in chosen if share.has(video.video_id)]
             waiting = [v for v in waiting_videos(chosen, run.standing) if share.has(v.video_id)]
-            packed = run.pack_parts(waiting, workers, probe, engine)
+            packed = run.pack_parts(waiting, request.pool(probe))
     except OSError as error:
         raise cannot_write(folder, error.strerror or str(error)) from error
     rejected = sum(video.video_id in run.rejects for video in mine)

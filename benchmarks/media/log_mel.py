@@ -10,14 +10,12 @@ writing the sound and the spectrogram once.
 import sys
 from collections.abc import Callable
 
-import librosa
 import numpy as np
 import torch
-import torch.nn.functional as F
-import torchaudio
 
 from avmi.config.parts import LogMel
 from avmi.views.audio import LogMelSpectrogram, fft_samples
+from benchmarks.media.log_mel_references import TorchaudioLogMel, librosa_log_mel
 from benchmarks.media.paired import Paired, paired, show
 
 OURS = "ours"
@@ -30,51 +28,8 @@ SETTINGS = {
 }
 
 
-class Torchaudio:
-    """MelSpectrogram and a logarithm, with the FFT of `fft_samples`."""
-
-    def __init__(self, settings: LogMel) -> None:
-        self.floor = settings.floor
-        spare = fft_samples(settings) - settings.stft_window_samples
-        self.around = (spare // 2, spare - spare // 2)
-        self.mel = torchaudio.transforms.MelSpectrogram(
-            sample_rate=settings.sample_rate_hz,
-            n_fft=fft_samples(settings),
-            win_length=settings.stft_window_samples,
-            hop_length=settings.stft_hop_samples,
-            f_min=settings.f_min_hz,
-            f_max=settings.f_max_hz,
-            n_mels=settings.mel_bins,
-            power=2.0,
-            center=False,
-        )
-
-    def __call__(self, waves: torch.Tensor) -> torch.Tensor:
-        return torch.log(self.mel(F.pad(waves, self.around)) + self.floor)
-
-
-def by_librosa(wave: np.ndarray, settings: LogMel) -> np.ndarray:
-    spare = fft_samples(settings) - settings.stft_window_samples
-    mel = librosa.feature.melspectrogram(
-        y=np.pad(wave, (spare // 2, spare - spare // 2)),
-        sr=settings.sample_rate_hz,
-        n_fft=fft_samples(settings),
-        win_length=settings.stft_window_samples,
-        hop_length=settings.stft_hop_samples,
-        window="hann",
-        center=False,
-        power=2.0,
-        n_mels=settings.mel_bins,
-        fmin=settings.f_min_hz,
-        fmax=settings.f_max_hz,
-        htk=True,
-        norm=None,
-    )
-    return np.log(mel + np.float32(settings.floor))
-
-
 def _ways(waves: np.ndarray, settings: LogMel, repeats: int) -> dict[str, Callable[[], object]]:
-    ours, theirs = LogMelSpectrogram(settings), Torchaudio(settings)
+    ours, theirs = LogMelSpectrogram(settings), TorchaudioLogMel(settings)
     tensors = torch.from_numpy(waves)
     found = torch.stack([ours(wave)[0] for wave in waves])
     far = float((found - theirs(tensors)).abs().max())
@@ -91,7 +46,7 @@ def _ways(waves: np.ndarray, settings: LogMel, repeats: int) -> dict[str, Callab
     if len(waves) > 1:
         ways["torchaudio, batched"] = lambda: theirs(tensors)
     if len(waves) <= 3:
-        ways["librosa, one window at a time"] = lambda: [by_librosa(wave, settings) for wave in waves]
+        ways["librosa, one window at a time"] = lambda: [librosa_log_mel(wave, settings) for wave in waves]
     return {name: lambda way=way: [way() for _ in range(repeats)] for name, way in ways.items()}
 
 

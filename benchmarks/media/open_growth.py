@@ -1,7 +1,8 @@
 """Memory that stays after opening, cutting and closing a video, over 2,000 openings of each way.
 
 Run by hand: `python -m benchmarks.media.open_growth [--folder DIR] [--json]`. Each way runs in a process of its own;
-the first 200 openings are not counted, in which allocators and caches settle. The goal is 2 KB an opening.
+the first 200 openings are not counted, in which allocators and caches settle. The goal is 2 KB an opening. decord's
+sound keeps 1.6 GB until its process ends.
 """
 
 import gc
@@ -17,7 +18,6 @@ import psutil
 from benchmarks.media.material import folder_of_arguments, material
 
 OPENINGS, SETTLING = 2000, 200
-PEER_OPENINGS = 300  # decord's sound takes gigabytes before 2,000
 WAYS = ("packet table", "container", "decord pictures", "decord sound", "torchcodec")
 
 
@@ -46,18 +46,16 @@ def growth(way: str, path: Path) -> dict[str, float]:
     """Measure one way in this process."""
     with tempfile.TemporaryDirectory() as corpus:
         visit = _visit(way, path, Path(corpus))
-        openings = OPENINGS if way in ("packet table", "container") else PEER_OPENINGS
-        settling = min(SETTLING, openings // 5)
-        for _ in range(settling):
+        for _ in range(SETTLING):
             visit()
         gc.collect()
         process = psutil.Process()
         before = process.memory_info().rss
-        for _ in range(openings):
+        for _ in range(OPENINGS):
             visit()
         gc.collect()
         grown = process.memory_info().rss - before
-    return {"openings": openings, "bytes_an_opening": grown / openings}
+    return {"openings": OPENINGS, "bytes_an_opening": grown / OPENINGS}
 
 
 def _visit(way: str, path: Path, corpus: Path) -> Callable[[], object]:

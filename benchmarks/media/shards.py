@@ -27,7 +27,7 @@ import soundfile
 from avmi.corpus.manifest import Manifest, read_manifest, write_manifest
 from avmi.decode.choose import choose_decoder
 from avmi.store.packing import Packing
-from avmi.workflows.pack import pack
+from avmi.workflows.pack import PackRequest, pack
 from avmi.workflows.prepare import prepare
 from benchmarks.media.material import folder_of_arguments, material
 from benchmarks.media.paired import Paired, paired, show
@@ -59,12 +59,12 @@ def visits(count: int, *, videos: int, seed: int = 3) -> list[Visit]:
     return made
 
 
-def corpus_of(path: Path, folder: Path) -> Manifest:
+def corpus_of(path: Path, folder: Path, *, videos: int = VIDEOS) -> Manifest:
     """Write a manifest with one file under many names, so that it fills several shards."""
     table = folder.with_suffix(".csv")
     table.write_text(f"path\n{path}\n")
     (row,) = prepare(table, out=folder, log=io.StringIO()).videos
-    rows = [dataclasses.replace(row, video_id=f"copy{number:04d}", split="train") for number in range(VIDEOS)]
+    rows = [dataclasses.replace(row, video_id=f"copy{number:04d}", split="train") for number in range(videos)]
     write_manifest(folder, rows, root=path.parent)
     return read_manifest(folder)
 
@@ -195,7 +195,7 @@ def main() -> None:
             for audio in ("pcm", "flac") if kind == "340x256_gop12" else ("pcm",):
                 packing = Packing(quality=quality, audio=audio, shard_megabytes=SHARD_MEGABYTES)
                 shards = work / f"{kind}_{audio}"
-                made = pack(work / kind, out=shards, packing=packing, log=io.StringIO())
+                made = pack(PackRequest(work / kind, out=shards, packing=packing), log=io.StringIO())
                 share = made.size_bytes / made.source_bytes
                 bytes_lines.append(
                     f"{kind:<16} {audio:<5} {made.size_bytes / VIDEOS / 1e3:>7.0f} kB a video, "

@@ -51,6 +51,9 @@ def test_other_software_is_not_believed(tmp_path):
     written(tmp_path, (entry(), GOOD), stamp="v1")
     with opened(tmp_path, stamp="v2") as journal:
         assert journal.outcome(entry()) is None
+        assert journal.is_outdated(entry())
+    with opened(tmp_path, stamp="v1") as journal:
+        assert not journal.is_outdated(entry())
 
 
 def test_more_time_gives_a_slow_file_another_chance_and_less_does_not(tmp_path):

@@ -1,7 +1,10 @@
+from collections import Counter
+from itertools import combinations
+
 import numpy as np
 from melodies import melody
 
-from avmi.corpus.fingerprint import RATE_HZ, SoundMarks, sound_marks
+from avmi.corpus.fingerprint import HOP_SECONDS, RATE_HZ, SoundMarks, paired, sound_marks
 from avmi.corpus.near_duplicates import Fingerprint, near_duplicates
 
 SILENT = SoundMarks(np.zeros(0, np.uint32), np.zeros(0, np.int64))
@@ -69,12 +72,34 @@ def test_silent_copies_are_found_by_pictures_of_equal_length_that_change_their_s
     ]
 
 
+def test_pictures_find_all_pairs_that_comparing_every_two_finds_up_to_three_bits_apart():
+    rng = np.random.default_rng(21)
+    originals = [scenes(100 + number) for number in range(90)]
+    copies = []
+    for hashes in originals[::2]:
+        moved = [
+            sum(1 << int(bit) for bit in rng.choice(64, size=rng.integers(0, 4), replace=False))
+            for _ in hashes
+        ]
+        copies.append(tuple(h ^ m for h, m in zip(hashes, moved, strict=True)))
+    far = [tuple(h ^ 0b1111111 << 3 for h in hashes) for hashes in originals[1::2]]
+    every = [Fingerprint(SILENT, hashes, 10.0) for hashes in [*originals, *copies, *far]]
+    order = [every[place] for place in rng.permutation(len(every))]
+    wanted = [
+        (a, b)
+        for a, b in combinations(range(len(order)), 2)
+        if all((p ^ q).bit_count() <= 6 for p, q in zip(order[a].pictures, order[b].pictures, strict=True))
+    ]
+    assert len(wanted) == len(copies)
+    assert [(m.first, m.second) for m in near_duplicates(order)] == wanted
+
+
 def test_a_scene_that_never_changes_tells_nothing_by_its_pictures():
     still = (scenes(3)[0],) * 5
     assert near_duplicates([Fingerprint(SILENT, still, 5.0), Fingerprint(SILENT, still, 5.0)]) == ()
 
 
-def test_a_mark_that_many_videos_share_is_passed_over():
+def test_a_jingle_that_many_videos_share_is_passed_over():
     jingle = melody(1.5, seed=50)
     prints = [of_sound(np.concatenate([jingle, melody(6.0, seed=100 + s)]), scenes(s)) for s in range(45)]
     assert near_duplicates(prints) == ()
@@ -94,7 +119,7 @@ def test_no_videos_and_one_video_have_no_near_duplicates():
     assert near_duplicates([of_sound(melody(3.0, seed=1), scenes(1))]) == ()
 
 
-def test_matches_do_not_depend_on_how_many_marks_are_held_at_a_time(monkeypatch):
+def test_matches_do_not_depend_on_how_many_triples_are_held_at_a_time(monkeypatch):
     sounds = [melody(6.0, seed=s) for s in (11, 12, 13)]
     prints = [of_sound(sound, scenes(n)) for n, sound in enumerate(sounds)]
     prints += [
@@ -103,5 +128,21 @@ def test_matches_do_not_depend_on_how_many_marks_are_held_at_a_time(monkeypatch)
     ]
     together = near_duplicates(prints)
     assert [(m.first, m.second) for m in together] == [(0, 3), (1, 4), (2, 5)]
-    monkeypatch.setattr("avmi.corpus.near_duplicates._PAIRS_AT_A_TIME", 50)
+    monkeypatch.setattr("avmi.corpus.near_duplicates._TRIPLES_AT_A_TIME", 50)
+    monkeypatch.setattr("avmi.corpus.near_duplicates._VIDEOS_AT_A_TIME", 2)
     assert near_duplicates(prints) == together
+
+
+def test_a_copy_is_found_though_every_mark_of_it_stands_in_many_videos():
+    rng = np.random.default_rng(8)
+    peaks = [(30 * rng.integers(1, 13, 110), np.cumsum(rng.integers(1, 6, 110))) for _ in range(400)]
+    bins, hops = peaks[7]
+    peaks.append((bins[20:], hops[20:] - 13))
+    sounds = [paired(*one) for one in peaks]
+    videos_with = Counter(mark for sound in sounds for mark in set(sound.marks.tolist()))
+    assert np.median([videos_with[mark] for mark in sounds[-1].marks.tolist()]) > 40
+    found = near_duplicates([Fingerprint(s, scenes(7 if n == 400 else n), 8.0) for n, s in enumerate(sounds)])
+    assert [(m.first, m.second) for m in found if m.likeness == "recording"] == [(7, 400)]
+    copy = next(m for m in found if m.likeness == "recording")
+    assert copy.share == 1.0
+    assert abs(copy.offset_seconds - 13 * HOP_SECONDS) < 1e-9

@@ -16,7 +16,7 @@ from avmi.corpus.source import read_source
 from avmi.decode.choose import choose_decoder
 from avmi.errors import CorpusError
 from avmi.store.packing import Packing
-from avmi.workflows.pack import pack
+from avmi.workflows.pack import PackRequest, pack
 from avmi.workflows.prepare import prepare
 
 
@@ -101,16 +101,16 @@ def test_a_member_is_measured_and_decoded_as_the_same_file_outside(
 
 def test_videos_in_tars_can_be_packed(shards: Path, tmp_path: Path) -> None:
     prepare(shards, out=tmp_path / "corpus", workers=1, log=io.StringIO())
-    made = pack(
-        tmp_path / "corpus", out=tmp_path / "s", packing=Packing(size_px=32), workers=1, log=io.StringIO()
-    )
+    request = PackRequest(tmp_path / "corpus", tmp_path / "s", packing=Packing(size_px=32), workers=1)
+    made = pack(request, log=io.StringIO())
     assert made.as_json()["videos"] == 4
     assert made.as_json()["rejected"] == {}
 
 
 def test_packed_shards_are_no_source(shards: Path, tmp_path: Path) -> None:
     prepare(shards, out=tmp_path / "corpus", workers=1, log=io.StringIO())
-    pack(tmp_path / "corpus", out=tmp_path / "s", packing=Packing(size_px=32), workers=1, log=io.StringIO())
+    request = PackRequest(tmp_path / "corpus", tmp_path / "s", packing=Packing(size_px=32), workers=1)
+    pack(request, log=io.StringIO())
     with pytest.raises(CorpusError, match="is a corpus already"):
         read_source(tmp_path / "s", out=tmp_path / "t")
 

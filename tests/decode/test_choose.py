@@ -1,7 +1,9 @@
 """Names in the configuration → decoders; the fallback tries, counts and logs."""
 
+import importlib.abc
 import logging
 import pickle
+import sys
 from typing import get_args
 
 import pytest
@@ -9,9 +11,12 @@ from making import frame_number
 from rows import video_row
 from truth import Recipe, write_truth
 
+from avmi.cli import app
 from avmi.config.data import DecoderName
+from avmi.config.load import dump_config
 from avmi.decode.choose import FallbackDecoder, choose_decoder
 from avmi.errors import DecodeError
+from avmi.terminal import run
 
 
 @pytest.mark.parametrize("name", get_args(DecoderName))
@@ -23,6 +28,35 @@ def test_every_name_of_the_configuration_has_its_decoder(name):
     decoder = choose_decoder(name)
     assert decoder.name == name
     assert type(pickle.loads(pickle.dumps(decoder))) is type(decoder)  # loaders send it to their workers
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ImportError("no module"), "avmi: the decoder torchcodec is not installed: install avmi[torchcodec]"),
+        (
+            RuntimeError("Could not load libtorchcodec"),
+            "avmi: torchcodec finds no FFmpeg of a version that it knows",
+        ),
+    ],
+)
+def test_a_run_with_torchcodec_where_it_cannot_be_loaded_stops_with_one_sentence(
+    error, sentence, tiny_corpus, tiny_config, tmp_path, monkeypatch, capsys
+):
+    class Missing(importlib.abc.MetaPathFinder):
+        def find_spec(self, name, path=None, target=None):
+            if name.split(".")[0] == "torchcodec":
+                raise error
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchcodec"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(tiny_config(tiny_corpus, tmp_path / "run", data={"decoder": "torchcodec"})))
+    assert run(app, ["pretrain", str(file)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(sentence)
+    assert said.endswith("use the decoder pyav")
 
 
 @pytest.mark.parametrize("fallback", [None, "pyav"])

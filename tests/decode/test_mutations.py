@@ -28,13 +28,13 @@ def test_files_without_damage_are_judged_right(sources):
         assert outcome.facts["counts"]["sound"] == 5
 
 
-def test_150_damaged_files_are_read_right_or_refused(sources, tmp_path):
-    check(sources, range(150), tmp_path, least_usable=40)
+def test_100_damaged_files_are_read_right_or_refused(sources, tmp_path):
+    check(sources, range(200, 300), tmp_path, least_usable=30)  # 244 was wrong once
 
 
 @pytest.mark.long
-def test_2000_damaged_files_are_read_right_or_refused(sources, tmp_path):
-    check(sources, range(1000, 3000), tmp_path, least_usable=500)
+def test_3000_damaged_files_are_read_right_or_refused(sources, tmp_path):
+    check(sources, range(3000), tmp_path, least_usable=800)
 
 
 @pytest.mark.long

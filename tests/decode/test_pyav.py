@@ -10,7 +10,7 @@ from making import Encoding, frame_number, make_clip, noise, numbered_picture, w
 from rows import video_row
 from truth import PCM_AVI, Recipe, write_truth
 
-from avmi.decode.pictures import PictureSource
+from avmi.decode.picture_run import PictureRun
 from avmi.decode.pyav import PyAvDecoder
 from avmi.decode.rgb import upright_rgb
 from avmi.errors import DecodeError
@@ -71,14 +71,14 @@ def test_skipping_pictures_that_nobody_needs_changes_nothing(tmp_path, monkeypat
     long = Encoding(gop=500, b_frames=3)
     truth = write_truth(tmp_path / "a.mp4", Recipe("mp4", frames=150, encoding=long))
     decoded = []
-    real = PictureSource._next_picture
+    real = PictureRun.next_picture
 
     def counting(self, **more):
         picture = real(self, **more)
         decoded.append(picture)
         return picture
 
-    monkeypatch.setattr(PictureSource, "_next_picture", counting)
+    monkeypatch.setattr(PictureRun, "next_picture", counting)
     with PyAvDecoder().open(truth.path, video=None) as reader:
         for place in (149, 97, 140):
             frames = reader.frames([truth.times_seconds[place] + 0.02], short_side_px=None)

@@ -12,7 +12,7 @@ from avmi.corpus.manifest import Manifest, read_manifest, write_manifest
 from avmi.decode.choose import choose_decoder
 from avmi.errors import DecodeError
 from avmi.store.packing import Packing
-from avmi.workflows.pack import pack
+from avmi.workflows.pack import PackRequest, pack
 
 RATE = 25
 SECONDS = 3.2
@@ -40,8 +40,16 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def packed(corpus: Path, out: Path, **settings: object) -> Manifest:
     packing = Packing(**{"size_px": 64, "quality": 95, **settings})
-    pack(corpus, out=out, packing=packing, workers=1, log=io.StringIO())
+    pack(PackRequest(corpus, out=out, packing=packing, workers=1), log=io.StringIO())
     return read_manifest(out)
+
+
+@pytest.fixture(scope="module")
+def shards(numbered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus packed at four pictures a second."""
+    out = tmp_path_factory.mktemp("four") / "s"
+    packed(numbered, out)
+    return out
 
 
 @pytest.mark.parametrize("fps", [4.0, 2.5, 7.0])
@@ -99,10 +107,10 @@ def test_the_clock_of_the_sound_is_the_originals(numbered: Path, tmp_path: Path)
                 reader.audio(3.5, 4.5, sample_rate_hz=16000)
 
 
-def test_pictures_outside_the_video_are_errors_as_in_every_backend(numbered: Path, tmp_path: Path) -> None:
-    manifest = packed(numbered, tmp_path / "s")
+def test_pictures_outside_the_video_are_errors_as_in_every_backend(shards: Path) -> None:
+    manifest = read_manifest(shards)
     (video,) = manifest.videos
-    with choose_decoder("pyav", corpus=tmp_path / "s").open(manifest.path_of(video), video=video) as reader:
+    with choose_decoder("pyav", corpus=shards).open(manifest.path_of(video), video=video) as reader:
         for seconds, reason in ((0.2, "before_start"), (video.video_end_seconds, "past_end")):
             with pytest.raises(DecodeError) as raised:
                 reader.frames([seconds], short_side_px=None)
@@ -113,12 +121,10 @@ def test_pictures_outside_the_video_are_errors_as_in_every_backend(numbered: Pat
 
 
 @pytest.mark.parametrize("short_side", [None, 17, 31, 64, 90])
-def test_a_smaller_picture_is_the_stored_one_averaged(
-    numbered: Path, tmp_path: Path, short_side: int | None
-) -> None:
-    manifest = packed(numbered, tmp_path / "s")
+def test_a_smaller_picture_is_the_stored_one_averaged(shards: Path, short_side: int | None) -> None:
+    manifest = read_manifest(shards)
     (video,) = manifest.videos
-    with choose_decoder("pyav", corpus=tmp_path / "s").open(manifest.path_of(video), video=video) as reader:
+    with choose_decoder("pyav", corpus=shards).open(manifest.path_of(video), video=video) as reader:
         stored = reader.frames([1.0], short_side_px=None).pixels[0]
         found = reader.frames([1.0], short_side_px=short_side).pixels[0]
     assert min(stored.shape[:2]) == 64

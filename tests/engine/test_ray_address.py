@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from avmi.engine.ray_stream import ray_session
+from avmi.engine.ray_stream import ray_module, ray_session
 from avmi.errors import UsageError
 
 
@@ -23,6 +23,7 @@ def test_a_cluster_that_does_not_answer_is_a_usage_error_at_once(monkeypatch: py
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
         monkeypatch.setenv("RAY_ADDRESS", address)
+        ray_module()  # importing it takes seconds
         begun = time.monotonic()
         with pytest.raises(UsageError, match=f"RAY_ADDRESS={address} cannot be reached"), ray_session():
             pass

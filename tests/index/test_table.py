@@ -182,7 +182,7 @@ def test_files_that_are_no_table_are_errors(tmp_path: Path) -> None:
 def test_another_version_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "t.parquet"
     with monkeypatch.context() as patch:
-        patch.setattr("avmi.index.table.FORMAT_VERSION", 7)
+        patch.setattr("avmi.index.write.FORMAT_VERSION", 7)
         write_embeddings(path, batches([2]), provenance=PROVENANCE)
     with pytest.raises(InputError, match="format 7, this avmi reads 1"):
         read_embeddings(path)

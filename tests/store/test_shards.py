@@ -4,6 +4,7 @@ import io
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ import pytest
 import soundfile
 import webdataset
 
-from avmi.corpus.manifest import read_manifest
+from avmi.corpus.manifest import Video, read_manifest
 from avmi.decode.choose import choose_decoder
 from avmi.errors import CorpusError, DecodeError
 from avmi.store.index import index_path, read_index, scan_shard
-from avmi.store.sample import facts_from_json
+from avmi.store.sample import blocks_crc, facts_from_json, summed_up
 from avmi.store.shard import OpenShards
 from avmi.store.verify import broken_in
 from avmi.store.writer import rebuild_index
@@ -158,6 +159,89 @@ def test_a_shard_that_shrinks_while_it_is_mapped_ends_no_process(copy: Path) -> 
         file.truncate(1000)
     with pytest.raises(DecodeError, match="1,000 bytes"):
         decoder.open(manifest.path_of(video), video=video)
+
+
+def test_a_shard_that_shrinks_while_a_video_of_it_is_open_ends_no_process(copy: Path) -> None:
+    manifest = read_manifest(copy)
+    video = manifest.videos[0]
+    with choose_decoder("pyav", corpus=copy).open(manifest.path_of(video), video=video) as reader:
+        reader.frames([0.5], short_side_px=None)
+        with manifest.path_of(video).parent.open("r+b") as file:
+            file.truncate(1000)
+        with pytest.raises(DecodeError, match="1,000 bytes"):
+            reader.frames([1.5], short_side_px=None)
+        with pytest.raises(DecodeError, match="1,000 bytes"):
+            reader.audio(0.5, 1.5, sample_rate_hz=16000)
+
+
+def or_lost(read: Callable[[], bytes]) -> bytes:
+    """What is read, or "" when the shard is damaged there."""
+    try:
+        return read()
+    except DecodeError as error:
+        return b"" if error.reason == "shard_damaged" else error.reason.encode()
+
+
+def shown_and_heard(shards: Path, video: Video) -> tuple[list[bytes], bytes]:
+    """Everything that is packed of a video."""
+    with choose_decoder("pyav", corpus=shards).open(shards / video.path, video=video) as reader:
+
+        def picture(seconds: float) -> bytes:
+            frames = reader.frames([seconds], short_side_px=None)
+            return frames.pixels.tobytes() + frames.times_seconds.tobytes()
+
+        times = np.arange(video.video_start_seconds, video.video_end_seconds - 0.01, 0.25).tolist()
+        shown = [or_lost(lambda seconds=seconds: picture(seconds)) for seconds in times]
+        heard = or_lost(lambda: reader.audio(0.0, 2.5, sample_rate_hz=16000).samples.tobytes())
+    return shown, heard
+
+
+def test_a_hole_of_zeros_is_never_a_wrong_picture_or_sound(copy: Path) -> None:
+    manifest = read_manifest(copy)
+    videos = [v for v in manifest if v.path.startswith(manifest.videos[0].path.split("/")[0])]
+    shard = manifest.path_of(videos[0]).parent
+    whole = shard.read_bytes()
+    true = {video: shown_and_heard(copy, video) for video in videos}
+    lost = 0
+    for start, size in ((len(whole) // 2, 4096), (len(whole) // 3, 50_000), (0, 700), (1536, 512)):
+        torn = bytearray(whole)
+        torn[start : start + size] = bytes(size)
+        shard.write_bytes(torn)
+        for video in videos:
+            shown, heard = shown_and_heard(copy, video)
+            assert all(a in (b"", b) for a, b in zip(shown, true[video][0], strict=True))
+            assert heard in (b"", true[video][1])
+            lost += shown.count(b"") + (not heard)
+    assert lost > 5
+
+
+def test_an_index_with_any_other_byte_is_refused_or_means_the_same(copy: Path) -> None:
+    manifest = read_manifest(copy)
+    video = manifest.videos[0]
+    index = index_path(manifest.path_of(video).parent)
+    whole = index.read_bytes()
+    true = shown_and_heard(copy, video)
+    rng = np.random.default_rng(3)
+    first_line = whole.index(b"\n")
+    places = [*range(0, first_line, 3), *rng.integers(first_line, len(whole), 60).tolist()]
+    refused = 0
+    for place in places:
+        torn = bytearray(whole)
+        torn[place] ^= 1 << int(rng.integers(8))
+        index.write_bytes(torn)
+        found = or_lost(lambda: repr(shown_and_heard(copy, video)).encode())
+        assert found in (b"", repr(true).encode()), place
+        refused += not found
+    assert refused >= 60
+
+
+@pytest.mark.parametrize("sizes", [(), (0,), (8192,), (1, 8191, 3), (30000, 5, 8192, 20001)])
+def test_sound_in_pieces_has_the_checksums_of_sound_in_one(sizes: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(4)
+    pieces = [rng.bytes(size) for size in sizes]
+    sums: list[int] = []
+    assert b"".join(summed_up(pieces, sums)) == b"".join(pieces)
+    assert sums == blocks_crc(b"".join(pieces))
 
 
 def test_json_with_any_other_byte_is_refused() -> None:

@@ -18,13 +18,15 @@ from avmi.corpus.manifest import read_manifest, read_rejects, write_manifest
 from avmi.decode.pack import pack_video, read_job
 from avmi.errors import CorpusError, DecodeError, UsageError
 from avmi.store.packing import Packing
-from avmi.workflows.pack import check, pack
+from avmi.workflows.pack import PackRequest, check, pack
 
 SMALL = Packing(size_px=32, shard_megabytes=0.25)
 
 
 def packed(corpus: Path, out: Path, **settings: Any) -> Any:
-    return pack(corpus, **{"out": out, "packing": SMALL, "workers": 1, "log": io.StringIO(), **settings})
+    running = {name: settings.pop(name) for name in ("log", "probe") if name in settings}
+    request = PackRequest(corpus, out, **{"packing": SMALL, "workers": 1, **settings})
+    return pack(request, **{"log": io.StringIO(), **running})
 
 
 def sums(folder: Path) -> dict[str, str]:

@@ -167,6 +167,16 @@ def test_a_second_run_probes_nothing_and_finds_the_same(ten_clips, tmp_path):
     assert second.videos == first.videos
 
 
+def test_files_that_another_version_probed_are_probed_again_and_that_is_said(
+    ten_texts, tmp_path, monkeypatch
+):
+    run(ten_texts, tmp_path / "corpus", probes=CANNED)
+    monkeypatch.setattr("avmi.workflows.prepare.stamp", lambda: "a probe of tomorrow")
+    log = io.StringIO()
+    assert run(ten_texts, tmp_path / "corpus", probes=CANNED, log=log).probed == 10
+    assert "10 files were probed by another version" in log.getvalue()
+
+
 def test_added_changed_and_removed_files_are_noticed_and_nothing_else_is_probed(ten_texts, tmp_path):
     videos = ten_texts
     first = run(videos, tmp_path / "corpus", probes=CANNED)

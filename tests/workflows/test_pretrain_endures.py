@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from avmi.store.packing import Packing
 from avmi.training import loop
 from avmi.training.log import read_metrics
-from avmi.workflows.pack import pack
+from avmi.workflows.pack import PackRequest, pack
 from avmi.workflows.pretrain import pretrain
 
 STEPS = 6
@@ -83,7 +83,7 @@ def test_a_run_over_an_address_that_was_stopped_resumes_bit_for_bit(
     tiny_corpus, tiny_config, tmp_path, before_step, monkeypatch
 ) -> None:
     monkeypatch.setenv("AVMI_CACHE", str(tmp_path / "cache"))
-    pack(tiny_corpus, out=tmp_path / "shards", packing=Packing(frames_per_second=6.0, size_px=48))
+    pack(PackRequest(tiny_corpus, tmp_path / "shards", Packing(frames_per_second=6.0, size_px=48)))
     address, data = f"file://{tmp_path / 'shards'}", {"workers": 1, "shards_at_a_time": 1}
     whole, stopped = (
         tiny_config(address, tmp_path / name, optimizer={"steps": STEPS}, data=data)
