@@ -39,7 +39,7 @@ layers: $(VENV)/.installed-test ## import-linter: imports point down only
 pytest: $(VENV)/.installed-test ## the test suite alone
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES)
 
-pytest-long: $(VENV)/.installed-test ## the tests that take minutes: 2,000 mutated files
+pytest-long: $(VENV)/.installed-test ## the tests that take minutes: 3,000 mutated files, an hour of video
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) -m long
 
 format: $(VENV)/.installed-test ## format, and repair what ruff can

@@ -34,6 +34,9 @@ _TOGETHER = 16
 # instead of 13. Each must give one frame, or the container is asked.
 _TAKES_SEVERAL = {"aac"}
 
+# Of sound before a window that is kept where decoding begins at the start: short files are kept whole.
+_KEPT_SECONDS = 60.0
+
 _Decoded = list[tuple[int, AudioFrame]]  # frames with their packets' numbers
 
 
@@ -116,8 +119,7 @@ class PacketSound:
         goes_on = held is not None and held.begin <= begin and start <= held.next_packet
         if held is None or not goes_on:
             held = _Held(begin if self._can_start else 0, start, np.zeros(0, np.float32), count=0)
-        # Windows ascend: what lies before this one is let go, unless having it again means decoding from the start.
-        base = begin if self._can_start else held.begin
+        base = max(held.begin, self._kept_from(begin))
         wave = held.wave[self._samples(held.begin, min(base, held.end)) :]
         fresh, next_packet = max(base, held.end), held.next_packet
         if fresh < end:
@@ -126,6 +128,14 @@ class PacketSound:
             wave, next_packet = (np.concatenate([wave, new]) if len(wave) else new), last + 1
         self._held = _Held(base, next_packet, wave, count=max(end, held.end) - base)
         return wave[self._samples(base, begin) : self._samples(base, end)]
+
+    def _kept_from(self, begin: int) -> int:
+        """Tell from which block on sound is kept for later windows: these ascend, but not always."""
+        if self._can_start:
+            return begin
+        # Having it again means decoding from the start; an hour of it would be 700 MB.
+        least = self._bounds[begin] - _KEPT_SECONDS * self._hz
+        return max(int(np.searchsorted(self._bounds, least, side="right")) - 1, 0)
 
     def _samples(self, begin: int, end: int) -> int:
         """How many samples these blocks hold."""

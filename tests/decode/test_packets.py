@@ -17,6 +17,7 @@ from avmi.corpus.manifest import Video
 from avmi.corpus.packet_file import PACKETS_FILE, PacketFile, PacketRow, write_packets
 from avmi.corpus.packets import packed, unpacked
 from avmi.corpus.scan import scan
+from avmi.decode import packet_sound
 from avmi.decode.memory import RememberingDecoder
 from avmi.decode.packet_proof import proved
 from avmi.decode.packet_reader import PacketReader
@@ -200,6 +201,32 @@ def test_windows_of_one_opening_do_not_depend_on_each_other(indexed, order, monk
         for window, samples in zip(windows, expected, strict=True):
             given = reader.audio(*window, sample_rate_hz=16000).samples
             np.testing.assert_allclose(given, samples, atol=2e-6)
+
+
+@pytest.mark.parametrize("indexed", ["VP8", "AC-3"], indirect=True)  # sound that begins at the start only
+def test_of_long_sound_only_the_last_minute_is_kept(indexed, monkeypatch):
+    truth, row, decoder = indexed
+    start, length = row.audio_start_seconds, row.audio_end_seconds - row.audio_start_seconds
+    windows = [
+        (start + a * length, start + b * length)
+        for a, b in [(0.6, 0.7), (0.65, 0.9), (0.1, 0.2), (0.8, 0.85)]
+    ]
+    with PyAvReader(truth.path, video=row) as container:
+        expected = [container.audio(*window, sample_rate_hz=16000).samples for window in windows]
+    forbid_containers(monkeypatch)
+    monkeypatch.setattr(packet_sound, "_KEPT_SECONDS", 0.1)
+    held = []
+    decode = packet_sound.PacketSound._decode
+    monkeypatch.setattr(
+        packet_sound.PacketSound,
+        "_decode",
+        lambda self, begin, end: (decode(self, begin, end), held.append(len(self._held.wave)))[0],
+    )
+    with decoder.open(truth.path, video=row) as reader:
+        for window, samples in zip(windows, expected, strict=True):
+            given = reader.audio(*window, sample_rate_hz=16000).samples
+            np.testing.assert_allclose(given, samples, atol=2e-6)
+    assert max(held) < (0.45 * length + 0.1) * row.sample_rate_hz
 
 
 @pytest.mark.parametrize("name", WITHOUT_TABLE)
