@@ -136,7 +136,7 @@ def _embedded(model: Embedder, found: BatchVectors) -> EmbeddedVideos:
         for name in model.retrieval_views
         if name in found.vectors
     )
-    videos = len({(spec.video.path, spec.video.video_id) for spec in found.specs}) + len(found.rejects)
+    videos = len({spec.video.row_id for spec in found.specs}) + len(found.rejects)
     return EmbeddedVideos(batches, found.rejects, videos)
 
 

@@ -1,5 +1,7 @@
 """Which clips are there, of which video and second → which of them are negatives of which; pure."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -8,14 +10,38 @@ from torch import Tensor
 TOLERANCE_SECONDS = 5e-4
 
 
+@dataclass(frozen=True)
+class NegativeRule:
+    """Which clips are negatives of which, told by facts of single clips; who is a negative of whom is mutual.
+
+    Without `seconds` these are the clips of other videos; with them other moments of the same video, at least
+    `least_gap_seconds` away.
+    """
+
+    present: Bool[Tensor, "clips"]
+    videos: Int[Tensor, "clips"]
+    seconds: Float[Tensor, "clips"] | None = None
+    least_gap_seconds: float = 0.0
+
+
+def negatives_in_rows(rule: NegativeRule, rows: slice) -> Bool[Tensor, "some clips"]:
+    """Say which clips are negatives of some of them."""
+    present, videos, seconds = rule.present, rule.videos, rule.seconds
+    same_video = videos[rows, None] == videos[None, :]
+    both = present[rows, None] & present[None, :]
+    if seconds is None:
+        return both & ~same_video
+    clips = torch.arange(len(present), device=present.device)
+    apart = (seconds[rows, None] - seconds[None, :]).abs() > rule.least_gap_seconds - TOLERANCE_SECONDS
+    return both & same_video & apart & (clips[rows, None] != clips[None, :])
+
+
 def other_video_negatives(
     present: Bool[Tensor, "clips"], videos: Int[Tensor, "clips"] | None
 ) -> Bool[Tensor, "clips clips"]:
     """Take the clips of other videos; without `videos` every clip is of another one."""
-    others = ~torch.eye(len(present), dtype=torch.bool, device=present.device)
-    if videos is not None:
-        others = others & (videos[:, None] != videos[None, :])
-    return others & present[:, None] & present[None, :]
+    videos = torch.arange(len(present), device=present.device) if videos is None else videos
+    return all_negatives(NegativeRule(present, videos))
 
 
 def same_video_negatives(
@@ -31,9 +57,12 @@ def same_video_negatives(
     `count` keeps so many of them for each clip, evenly spread over those that there are, in the order of the
     batch and beginning after the clip itself; None keeps all.
     """
-    others = ~torch.eye(len(present), dtype=torch.bool, device=present.device)
-    apart = (seconds[:, None] - seconds[None, :]).abs() > least_gap_seconds - TOLERANCE_SECONDS
-    allowed = others & (videos[:, None] == videos[None, :]) & apart & present[:, None] & present[None, :]
+    return all_negatives(NegativeRule(present, videos, seconds, least_gap_seconds), count=count)
+
+
+def all_negatives(rule: NegativeRule, *, count: int | None = None) -> Bool[Tensor, "clips clips"]:
+    """Say of all clips which are negatives of which; `count` as in `same_video_negatives`, and no longer mutual."""
+    allowed = negatives_in_rows(rule, slice(None))
     return allowed if count is None else _spread(allowed, count)
 
 

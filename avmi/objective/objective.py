@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from avmi.config.bounds import BoundName
@@ -13,7 +13,8 @@ from avmi.config.pair_settings import NegativePool
 from avmi.config.parts import Temperature
 from avmi.errors import InputError
 from avmi.mi.bound import Bound, BoundKind
-from avmi.mi.negatives import other_video_negatives, same_video_negatives
+from avmi.mi.multi_positive import info_nce_of_embeddings
+from avmi.mi.negatives import NegativeRule, all_negatives
 from avmi.mi.places import place_scores
 from avmi.mi.posterior import Posterior
 from avmi.objective.code_terms import CodeTerms
@@ -158,20 +159,33 @@ class Objective(nn.Module):
         terms: dict[str, PairTerm] = {}
         with torch.autocast(next(iter(joined.embeddings.values())).device.type, enabled=False):
             for pair in self.graph.pairs:
-                temperature = self._temperature_of(pair)
-                scores = place_scores(
-                    joined.embeddings[pair.first], joined.embeddings[pair.second], temperature
-                )
-                for name, pool in pair.terms.items():
-                    bound: Bound = self.bounds[name](
-                        scores,
-                        joined.embeddings[pair.second],
-                        temperature=temperature,
-                        negatives=_negatives(pair, pool, joined),
-                        independent_negatives=pool.pool == "other_videos",
-                    )
-                    terms[name] = _term(bound, pair.bound.name, temperature)
+                for name, bound in self._bounds_of(pair, joined).items():
+                    terms[name] = _term(bound, pair.bound.name, self._temperature_of(pair))
         return terms
+
+    def _bounds_of(self, pair: Pair, joined: Joined) -> dict[str, Bound]:
+        """Bound the MI of a pair by each of its terms; all but one need the matrix of scores."""
+        first, second = joined.embeddings[pair.first], joined.embeddings[pair.second]
+        temperature = self._temperature_of(pair)
+        scores: Tensor | None = None
+        bounds: dict[str, Bound] = {}
+        for name, pool in pair.terms.items():
+            independent = pool.pool == "other_videos"
+            rule = _rule(pair, pool, joined)
+            if pair.bound.name == "info_nce" and pair.places == "mean" and pool.count is None:
+                bounds[name] = info_nce_of_embeddings(
+                    first, second, temperature, negatives=rule, independent_negatives=independent
+                )
+                continue
+            scores = place_scores(first, second, temperature) if scores is None else scores
+            bounds[name] = self.bounds[name](
+                scores,
+                second,
+                temperature=temperature,
+                negatives=all_negatives(rule, count=pool.count),
+                independent_negatives=independent,
+            )
+        return bounds
 
     def _temperature_of(self, pair: Pair) -> Tensor:
         own = self.pair_log_temperatures[pair.name] if pair.temperature else self.log_temperature
@@ -200,23 +214,20 @@ def _log(temperature: Temperature) -> nn.Parameter:
     return nn.Parameter(torch.tensor(math.log(temperature.initial)), requires_grad=temperature.learned)
 
 
-def _negatives(pair: Pair, pool: NegativePool, joined: Joined) -> Bool[Tensor, "clips clips"]:
+def _rule(pair: Pair, pool: NegativePool, joined: Joined) -> NegativeRule:
     present = joined.present[pair.first] & joined.present[pair.second]
+    videos = joined.videos
     match pool.pool:
         case "other_videos":
-            return other_video_negatives(present, joined.videos)
+            return NegativeRule(
+                present, torch.arange(len(present), device=present.device) if videos is None else videos
+            )
         case "same_video":
-            if joined.videos is None or joined.seconds is None:
+            if videos is None or joined.seconds is None:
                 raise InputError(
                     f"{pair.name} takes negatives of the same video: give the objective videos and seconds"
                 )
-            return same_video_negatives(
-                present,
-                joined.videos,
-                joined.seconds,
-                least_gap_seconds=pool.gap_seconds,
-                count=pool.count,
-            )
+            return NegativeRule(present, videos, joined.seconds, pool.gap_seconds)
 
 
 def _term(bound: Bound, name: BoundName, temperature: Tensor) -> PairTerm:

@@ -1,0 +1,183 @@
+"""Embeddings of two views and a scale → log Σ e^score over the negatives of each, both ways; pure.
+
+All that InfoNCE needs of a score matrix is its positives and these sums. Scores are made in blocks of rows that stay in
+the processor's cache; a block gives the sums of its rows and its share of the columns'. For the gradient the
+exponentials of all scores are kept, or they are made again block by block, in memory that does not grow with the square
+of the batch.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from avmi.mi.negatives import NegativeRule, negatives_in_rows
+
+# Scores of a block: 512 KB lie in the second cache. Measured: benchmarks/training/all_pairs.py.
+BLOCK_SCORES = 1 << 17
+# Cosines times a scale lie within 2 · scale of each other, and e^−87 is the least that float32 has: up to here one
+# exponential serves rows and columns, beyond it each has a maximum of its own.
+LARGEST_FIXED_SCALE = 40.0
+
+
+def log_sums_of_negatives(
+    first: Float[Tensor, "clips places dim"],
+    second: Float[Tensor, "clips other_places dim"],
+    scale: Float[Tensor, ""],
+    *,
+    negatives: NegativeRule,
+    keeps_exponentials: bool,
+) -> tuple[Float[Tensor, "clips places"], Float[Tensor, "clips other_places"], Int[Tensor, "clips"]]:
+    """Sum e^(scale · cosine) over the negatives of every place, of the first view and of the second, in log space.
+
+    Embeddings are of unit length, or zeros, and finite. Gives the number of negative clips, too; the logarithm is −inf
+    where there is none. The gradient goes to embeddings and scale.
+    """
+    clips, places, dim = first.shape
+    rows, columns, number, _ = torch.ops.avmi.log_sums(
+        first.reshape(-1, dim),
+        second.reshape(-1, dim),
+        scale,
+        *(negatives.present, negatives.videos, negatives.seconds, negatives.least_gap_seconds),
+        keeps_exponentials,
+    )
+    return rows.view(clips, places), columns.view(clips, second.shape[1]), number
+
+
+@torch.library.custom_op("avmi::log_sums", mutates_args=())
+def log_sums(
+    x: Tensor,
+    y: Tensor,
+    scale: Tensor,
+    present: Tensor,
+    videos: Tensor,
+    seconds: Tensor | None,
+    least_gap_seconds: float,
+    keeps: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Give the sums of rows and columns, the number of negatives, and what is kept for the gradient."""
+    rule = NegativeRule(present, videos, seconds, least_gap_seconds)
+    kept = x.new_empty((len(x), len(y)) if keeps else (0, 0))
+    scratch = None if keeps else _scratch(x, y, present)
+    rows, number = x.new_empty(len(x)), torch.empty_like(videos)
+    is_fixed = _is_fixed(scale)
+    shift = scale if is_fixed else x.new_full((len(y),), -math.inf)
+    sums = x.new_zeros(len(y))
+    for clips, at in _blocks(x, y, present):
+        scores = kept[at] if scratch is None else scratch[: at.stop - at.start]
+        number[clips] = _masked_scores(x, y, scale, rule, clips, at, out=scores)
+        if is_fixed:
+            scores.sub_(shift).exp_()
+            rows[at] = scores.sum(dim=1).log_().add_(shift)
+            sums += scores.sum(dim=0)
+        else:
+            rows[at] = scores.logsumexp(dim=1)
+            higher = torch.maximum(shift, scores.amax(dim=0))
+            finite = higher.masked_fill(higher == -math.inf, 0.0)
+            sums = sums * (shift - finite).exp() + (scores - finite).exp_().sum(dim=0)
+            shift = higher
+    return rows, sums.log().add_(shift), number, kept
+
+
+@torch.library.custom_op("avmi::log_sums_backward", mutates_args=())
+def log_sums_backward(
+    of_rows: Tensor,
+    of_columns: Tensor,
+    x: Tensor,
+    y: Tensor,
+    scale: Tensor,
+    present: Tensor,
+    videos: Tensor,
+    seconds: Tensor | None,
+    least_gap_seconds: float,
+    rows: Tensor,
+    columns: Tensor,
+    kept: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Give the gradients of x, y and scale: of score (i, j) it is g_i e^(s − row_i) + h_j e^(s − column_j)."""
+    rule = NegativeRule(present, videos, seconds, least_gap_seconds)
+    keeps, is_fixed = kept.numel() > 0, _is_fixed(scale)
+    # Without a negative every exponential is 0: the sum, −inf, must not make it NaN.
+    rows, columns = (sums.masked_fill(sums == -math.inf, math.inf) for sums in (rows, columns))
+    a, b = of_rows * (scale - rows).exp(), of_columns * (scale - columns).exp()
+    of_x, of_y, scratch = torch.empty_like(x), torch.zeros_like(y), _scratch(x, y, present)
+    for clips, at in _blocks(x, y, present):
+        gradient = scratch[: at.stop - at.start]
+        if is_fixed and keeps:
+            torch.add(a[at, None], b, out=gradient).mul_(kept[at])
+        else:
+            scores = kept[at] if keeps else gradient
+            if not keeps:
+                _masked_scores(x, y, scale, rule, clips, at, out=scores)
+            if is_fixed:
+                gradient = scores.sub_(scale).exp_().mul_(a[at, None] + b)
+            else:
+                by_row = (scores - rows[at, None]).exp_().mul_(of_rows[at, None])
+                gradient = by_row.addcmul_((scores - columns).exp_(), of_columns)
+        torch.mm(gradient, y, out=of_x[at])
+        of_y.addmm_(gradient.T, x[at])
+    return of_x * scale, of_y * scale, (of_x * x).sum()
+
+
+def _blocks(x: Tensor, y: Tensor, present: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Give blocks of clips, and of their rows."""
+    places, step = len(x) // len(present), _clips_of_block(x, y, present)
+    for start in range(0, len(present), step):
+        stop = min(start + step, len(present))
+        yield slice(start, stop), slice(start * places, stop * places)
+
+
+def _clips_of_block(x: Tensor, y: Tensor, present: Tensor) -> int:
+    places = len(x) // len(present)
+    return min(max(BLOCK_SCORES // (len(y) * places), -(-16 // places)), len(present))
+
+
+def _scratch(x: Tensor, y: Tensor, present: Tensor) -> Tensor:
+    return x.new_empty(_clips_of_block(x, y, present) * (len(x) // len(present)), len(y))
+
+
+def _masked_scores(
+    x: Tensor, y: Tensor, scale: Tensor, rule: NegativeRule, clips: slice, rows: slice, *, out: Tensor
+) -> Tensor:
+    """Write a block of scores, −inf where there is no negative; give the number of negatives of its clips."""
+    torch.mm(x[rows] * scale, y.T, out=out)
+    negatives = negatives_in_rows(rule, clips)
+    of, others = negatives.shape
+    out.view(of, -1, others, len(y) // others).masked_fill_(~negatives[:, None, :, None], -math.inf)
+    return negatives.sum(dim=1)
+
+
+def _is_fixed(scale: Tensor) -> bool:
+    # Reading a scalar of a GPU would make it wait; there the way that is right for every scale is taken.
+    return scale.device.type == "cpu" and float(scale.detach().numpy()) <= LARGEST_FIXED_SCALE
+
+
+@log_sums.register_fake
+def _(x, y, scale, present, videos, seconds, least_gap_seconds, keeps):  # type: ignore[no-untyped-def]
+    kept = x.new_empty((len(x), len(y)) if keeps else (0, 0))
+    return x.new_empty(len(x)), x.new_empty(len(y)), torch.empty_like(videos), kept
+
+
+@log_sums_backward.register_fake
+def _(of_rows, of_columns, x, y, scale, *_facts):  # type: ignore[no-untyped-def]
+    return torch.empty_like(x), torch.empty_like(y), torch.empty_like(scale)
+
+
+def _remember(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    *facts, _keeps = inputs
+    rows, columns, _number, kept = output
+    ctx.least_gap_seconds = facts.pop()
+    ctx.save_for_backward(*facts, rows, columns, kept)
+
+
+def _backward(ctx, of_rows, of_columns, _of_number, _of_kept):  # type: ignore[no-untyped-def]
+    *facts, rows, columns, kept = ctx.saved_tensors
+    gradients = torch.ops.avmi.log_sums_backward(
+        of_rows, of_columns, *facts, ctx.least_gap_seconds, rows, columns, kept
+    )
+    return *gradients, None, None, None, None, None
+
+
+log_sums.register_autograd(_backward, setup_context=_remember)
