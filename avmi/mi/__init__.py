@@ -9,7 +9,8 @@ from avmi.mi.estimation.of_labels import estimate_labels
 from avmi.mi.estimation.of_samples import Estimate, estimate
 from avmi.mi.estimation.stream import StreamEstimator
 from avmi.mi.marginals import GaussianMixture, StandardNormal
-from avmi.mi.multi_positive import multi_positive_info_nce
+from avmi.mi.multi_positive import info_nce_of_embeddings, multi_positive_info_nce
+from avmi.mi.negatives import NegativeRule
 from avmi.mi.places import clip_scores, place_map, place_scores
 from avmi.mi.posterior import (
     Marginal,
@@ -37,6 +38,7 @@ __all__ = [
     "Estimate",
     "GaussianMixture",
     "Marginal",
+    "NegativeRule",
     "Posterior",
     "SeparableCritic",
     "StandardNormal",
@@ -54,6 +56,7 @@ __all__ = [
     "estimate",
     "estimate_labels",
     "info_nce",
+    "info_nce_of_embeddings",
     "interpolated",
     "jensen_shannon",
     "leave_one_out_lower",

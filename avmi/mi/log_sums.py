@@ -9,14 +9,15 @@ of the batch.
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from avmi.mi.negatives import NegativeRule, negatives_in_rows
+from avmi.mi.negatives import NegativeRule, strangers_in_rows
 
-# Scores of a block: 512 KB lie in the second cache. Measured: benchmarks/training/all_pairs.py.
-BLOCK_SCORES = 1 << 17
+# Scores of a block, 2 MB. Of 2^16 to 2^20 this was the fastest or nearly, for 1,024 and 2,048 clips (docs/training.md).
+BLOCK_SCORES = 1 << 19
 # Cosines times a scale lie within 2 · scale of each other, and e^−87 is the least that float32 has: up to here one
 # exponential serves rows and columns, beyond it each has a maximum of its own.
 LARGEST_FIXED_SCALE = 40.0
@@ -58,16 +59,17 @@ def log_sums(
     keeps: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Give the sums of rows and columns, the number of negatives, and what is kept for the gradient."""
-    rule = NegativeRule(present, videos, seconds, least_gap_seconds)
     kept = x.new_empty((len(x), len(y)) if keeps else (0, 0))
     scratch = None if keeps else _scratch(x, y, present)
+    hide = _Hiding(NegativeRule(present, videos, seconds, least_gap_seconds))
     rows, number = x.new_empty(len(x)), torch.empty_like(videos)
     is_fixed = _is_fixed(scale)
     shift = scale if is_fixed else x.new_full((len(y),), -math.inf)
     sums = x.new_zeros(len(y))
     for clips, at in _blocks(x, y, present):
         scores = kept[at] if scratch is None else scratch[: at.stop - at.start]
-        number[clips] = _masked_scores(x, y, scale, rule, clips, at, out=scores)
+        torch.mm(x[at] * scale, y.T, out=scores)
+        number[clips] = len(present) - hide(scores, clips)
         if is_fixed:
             scores.sub_(shift).exp_()
             rows[at] = scores.sum(dim=1).log_().add_(shift)
@@ -97,7 +99,7 @@ def log_sums_backward(
     kept: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Give the gradients of x, y and scale: of score (i, j) it is g_i e^(s − row_i) + h_j e^(s − column_j)."""
-    rule = NegativeRule(present, videos, seconds, least_gap_seconds)
+    hide = _Hiding(NegativeRule(present, videos, seconds, least_gap_seconds))
     keeps, is_fixed = kept.numel() > 0, _is_fixed(scale)
     # Without a negative every exponential is 0: the sum, −inf, must not make it NaN.
     rows, columns = (sums.masked_fill(sums == -math.inf, math.inf) for sums in (rows, columns))
@@ -110,7 +112,8 @@ def log_sums_backward(
         else:
             scores = kept[at] if keeps else gradient
             if not keeps:
-                _masked_scores(x, y, scale, rule, clips, at, out=scores)
+                torch.mm(x[at] * scale, y.T, out=scores)
+                hide(scores, clips)
             if is_fixed:
                 gradient = scores.sub_(scale).exp_().mul_(a[at, None] + b)
             else:
@@ -138,15 +141,29 @@ def _scratch(x: Tensor, y: Tensor, present: Tensor) -> Tensor:
     return x.new_empty(_clips_of_block(x, y, present) * (len(x) // len(present)), len(y))
 
 
-def _masked_scores(
-    x: Tensor, y: Tensor, scale: Tensor, rule: NegativeRule, clips: slice, rows: slice, *, out: Tensor
-) -> Tensor:
-    """Write a block of scores, −inf where there is no negative; give the number of negatives of its clips."""
-    torch.mm(x[rows] * scale, y.T, out=out)
-    negatives = negatives_in_rows(rule, clips)
-    of, others = negatives.shape
-    out.view(of, -1, others, len(y) // others).masked_fill_(~negatives[:, None, :, None], -math.inf)
-    return negatives.sum(dim=1)
+class _Hiding:
+    """Writes −inf over the scores of a block that are no negatives'."""
+
+    def __init__(self, rule: NegativeRule) -> None:
+        self._rule, self._clips = rule, len(rule.present)
+        self._is_diagonal = _are_all_of_other_videos(rule)
+
+    def __call__(self, scores: Tensor, block: slice) -> Tensor | int:
+        """Give how many clips are no negatives of each clip of the block, itself among them."""
+        by_clip = scores.view(block.stop - block.start, -1, self._clips, scores.shape[1] // self._clips)
+        if self._is_diagonal:
+            by_clip.diagonal(block.start, dim1=0, dim2=2).fill_(-math.inf)
+            return 1
+        strangers = strangers_in_rows(self._rule, block)
+        by_clip.masked_fill_(strangers[:, None, :, None], -math.inf)
+        return strangers.sum(dim=1)
+
+
+def _are_all_of_other_videos(rule: NegativeRule) -> bool:
+    """Whether all clips are there, each of a video of its own, as far as that is known without waiting for a GPU."""
+    if rule.seconds is not None or rule.present.device.type != "cpu":
+        return False
+    return bool(rule.present.numpy().all()) and len(np.unique(rule.videos.numpy())) == len(rule.present)
 
 
 def _is_fixed(scale: Tensor) -> bool:
@@ -169,6 +186,7 @@ def _remember(ctx, inputs, output):  # type: ignore[no-untyped-def]
     *facts, _keeps = inputs
     rows, columns, _number, kept = output
     ctx.least_gap_seconds = facts.pop()
+    ctx.set_materialize_grads(False)  # or zeros as large as what is kept are made for its gradient
     ctx.save_for_backward(*facts, rows, columns, kept)
 
 

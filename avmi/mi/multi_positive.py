@@ -90,7 +90,7 @@ def info_nce_of_embeddings(
     keeps = memory == "fast" or (memory == "by_size" and size_bytes <= LARGEST_KEPT_BYTES)
     with torch.autocast(first.device.type, enabled=False):
         scale = 1 / temperature
-        positives = torch.einsum("npd,nqd->npq", first, second) * scale
+        positives = _of_same_clips(first, second) * scale
         of_rows, of_columns, number = log_sums_of_negatives(
             first, second, scale, negatives=negatives, keeps_exponentials=keeps
         )
@@ -104,6 +104,17 @@ def info_nce_of_embeddings(
             name="multi_positive_info_nce",
             kind="lower" if independent_negatives else "neither",
         )
+
+
+def _of_same_clips(
+    first: Float[Tensor, "clips places dim"], second: Float[Tensor, "clips other_places dim"]
+) -> Float[Tensor, "clips places other_places"]:
+    """Multiply the places of each clip's views."""
+    if (
+        first.shape[1] == second.shape[1] == 1
+    ):  # thousands of 1 × 1 products take ten times longer as matrices
+        return (first * second).sum(dim=2, keepdim=True)
+    return first @ second.transpose(1, 2)
 
 
 def _terms(

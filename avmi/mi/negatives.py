@@ -26,14 +26,23 @@ class NegativeRule:
 
 def negatives_in_rows(rule: NegativeRule, rows: slice) -> Bool[Tensor, "some clips"]:
     """Say which clips are negatives of some of them."""
+    return strangers_in_rows(rule, rows).logical_not_()
+
+
+def strangers_in_rows(rule: NegativeRule, rows: slice) -> Bool[Tensor, "some clips"]:
+    """Say which clips are no negatives of some of them: the complement, which costs fewer passes."""
     present, videos, seconds = rule.present, rule.videos, rule.seconds
-    same_video = videos[rows, None] == videos[None, :]
-    both = present[rows, None] & present[None, :]
     if seconds is None:
-        return both & ~same_video
-    clips = torch.arange(len(present), device=present.device)
-    apart = (seconds[rows, None] - seconds[None, :]).abs() > rule.least_gap_seconds - TOLERANCE_SECONDS
-    return both & same_video & apart & (clips[rows, None] != clips[None, :])
+        strangers = videos[rows, None] == videos[None, :]
+    else:
+        strangers = videos[rows, None] != videos[None, :]
+        apart = (seconds[rows, None] - seconds[None, :]).abs_()
+        strangers |= apart <= rule.least_gap_seconds - TOLERANCE_SECONDS
+        clips = torch.arange(len(present), device=present.device)
+        strangers |= clips[rows, None] == clips[None, :]
+    strangers |= ~present[rows, None]
+    strangers |= ~present[None, :]
+    return strangers
 
 
 def other_video_negatives(
