@@ -192,6 +192,8 @@ def _remember(ctx, inputs, output):  # type: ignore[no-untyped-def]
 
 def _backward(ctx, of_rows, of_columns, _of_number, _of_kept):  # type: ignore[no-untyped-def]
     *facts, rows, columns, kept = ctx.saved_tensors
+    of_rows = torch.zeros_like(rows) if of_rows is None else of_rows
+    of_columns = torch.zeros_like(columns) if of_columns is None else of_columns
     gradients = torch.ops.avmi.log_sums_backward(
         of_rows, of_columns, *facts, ctx.least_gap_seconds, rows, columns, kept
     )

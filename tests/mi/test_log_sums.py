@@ -107,6 +107,21 @@ def test_sums_are_those_over_the_mask_both_ways() -> None:
     assert number.tolist() == mask.sum(dim=1).tolist()
 
 
+@pytest.mark.parametrize("way", [0, 1])
+def test_the_sums_of_one_way_alone_have_their_gradient(way: int) -> None:
+    rule, (first, second, _) = rule_of("clips missing"), tensors(0.1)
+    scale = torch.tensor(7.0, dtype=torch.float64)
+    found = log_sums_of_negatives(first, second, scale, negatives=rule, keeps_exponentials=True)[way]
+    found[rule.present].sum().backward()
+    gradients = [first.grad.clone(), second.grad.clone()]
+    first.grad = second.grad = None
+    mask = negatives_in_rows(rule, slice(None))
+    scores = (scale * first[:, 0] @ second[:, 0].T).masked_fill(~mask, -math.inf)
+    scores.logsumexp(dim=1 - way)[rule.present].sum().backward()
+    for ours, theirs in zip(gradients, (first.grad, second.grad), strict=True):
+        torch.testing.assert_close(ours, theirs.nan_to_num())
+
+
 @pytest.mark.parametrize("temperature", [0.07, 0.01])
 def test_clips_without_negatives_have_no_part_in_value_or_gradient(temperature: float) -> None:
     ours = tensors(temperature)
