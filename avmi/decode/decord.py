@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from avmi.corpus.manifest import Video
-from avmi.decode.clip import Frames, Reader, Waveform
+from avmi.decode.clip import Frames
 from avmi.decode.on_screen import LARGEST_ROUNDING_SECONDS, on_screen
-from avmi.decode.pyav import PyAvReader
 from avmi.decode.scale import scale_pixels
+from avmi.decode.sound_by_pyav import SoundByPyAv, first_line
 from avmi.errors import DecodeError
 
 
@@ -28,7 +28,7 @@ def open_decord(path: Path) -> Any:
     try:
         return decord.VideoReader(str(path.absolute()), ctx=decord.cpu(0), num_threads=1)
     except (decord.DECORDError, RuntimeError, AssertionError, UnicodeError) as error:
-        raise DecodeError(f"decord cannot open {path}: {_first_line(error)}", reason="open_failed") from error
+        raise DecodeError(f"decord cannot open {path}: {first_line(error)}", reason="open_failed") from error
 
 
 def picture_intervals(reader: Any) -> Float64[np.ndarray, "frames 2"]:
@@ -36,14 +36,14 @@ def picture_intervals(reader: Any) -> Float64[np.ndarray, "frames 2"]:
     return np.asarray(reader.get_frame_timestamp(range(len(reader))), dtype=np.float64)
 
 
-class DecordReader(Reader):
+class DecordReader(SoundByPyAv):
     """One video, opened with decord; nothing but exact files gets here."""
 
+    _video: Video
+
     def __init__(self, path: Path, *, video: Video) -> None:
-        self._path, self._video = path, video
-        self._reader = open_decord(path)
+        super().__init__(path, video=video, reader=open_decord(path))
         self._intervals = picture_intervals(self._reader)
-        self._sound: PyAvReader | None = None
 
     def frames(self, at_seconds: Sequence[float], *, short_side_px: int | None) -> Frames:
         """Pictures on the screen at these ascending times; see `Reader.frames`."""
@@ -76,21 +76,9 @@ class DecordReader(Reader):
             pixels = self._reader.get_batch(places).asnumpy()
         except (decord.DECORDError, RuntimeError) as error:
             raise DecodeError(
-                f"decord cannot read {self._path}: {_first_line(error)}", reason="damaged"
+                f"decord cannot read {self._path}: {first_line(error)}", reason="damaged"
             ) from error
         return scale_pixels(pixels, short_side_px=short_side_px)
-
-    def audio(self, start_seconds: float, end_seconds: float, *, sample_rate_hz: int) -> Waveform:
-        """Mono sound of this interval, by PyAV; see `Reader.audio`."""
-        if self._sound is None:
-            self._sound = PyAvReader(self._path, video=self._video)
-        return self._sound.audio(start_seconds, end_seconds, sample_rate_hz=sample_rate_hz)
-
-    def close(self) -> None:
-        """Release the file and what was decoded ahead."""
-        self._reader = None
-        if self._sound is not None:
-            self._sound.close()
 
 
 class DecordDecoder:
@@ -111,7 +99,3 @@ class DecordDecoder:
                 reason="decord_inexact",
             )
         return DecordReader(path, video=video)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -22,11 +22,11 @@ from av.video.stream import VideoStream
 from jaxtyping import Float64
 
 from avmi.corpus.manifest import Video
-from avmi.decode.clip import Frames, Reader, Waveform
+from avmi.decode.clip import Frames
 from avmi.decode.on_screen import on_screen, tolerance_ticks
 from avmi.decode.opened import OpenedFile, chunks_are_indexed
-from avmi.decode.pyav import PyAvReader
 from avmi.decode.scale import scale_pixels
+from avmi.decode.sound_by_pyav import SoundByPyAv, first_line
 from avmi.errors import ConfigError, DecodeError
 
 # FFmpeg's first names of the containers.
@@ -42,19 +42,18 @@ class Stamps:
     tolerance_seconds: float
 
 
-class TorchcodecReader(Reader):
+class TorchcodecReader(SoundByPyAv):
     """One video, opened with torchcodec; its pictures' timestamps were read when it was opened."""
 
     def __init__(self, path: Path, *, video: Video | None, stamps: Stamps) -> None:
-        self._path, self._video, self._stamps = path, video, stamps
-        self._reader = _open(path)
+        super().__init__(path, video=video, reader=_open(path))
+        self._stamps = stamps
         if len(self._reader) != len(stamps.seconds):
             raise DecodeError(
                 f"torchcodec counts {len(self._reader)} pictures in {path}, there are {len(stamps.seconds)}: "
                 "use the decoder pyav",
                 reason="torchcodec_inexact",
             )
-        self._sound: PyAvReader | None = None
 
     def frames(self, at_seconds: Sequence[float], *, short_side_px: int | None) -> Frames:
         """Pictures on the screen at these ascending times; see `Reader.frames`."""
@@ -74,7 +73,7 @@ class TorchcodecReader(Reader):
         try:
             batch = self._reader.get_frames_at(places.tolist())
         except (RuntimeError, IndexError, ValueError) as error:
-            raise self._fails(expected, _first_line(error)) from error
+            raise self._fails(expected, first_line(error)) from error
         # Beside damage it may give the next picture, and at the end the one before.
         others = np.abs(batch.pts_seconds.numpy() - expected) > _SAME_SECONDS
         if others.any():
@@ -87,18 +86,6 @@ class TorchcodecReader(Reader):
             f"({why}): use the decoder pyav",
             reason="torchcodec_inexact",
         )
-
-    def audio(self, start_seconds: float, end_seconds: float, *, sample_rate_hz: int) -> Waveform:
-        """Mono sound of this interval, by PyAV; see `Reader.audio`."""
-        if self._sound is None:
-            self._sound = PyAvReader(self._path, video=self._video)
-        return self._sound.audio(start_seconds, end_seconds, sample_rate_hz=sample_rate_hz)
-
-    def close(self) -> None:
-        """Release the file and the decoders."""
-        self._reader = None
-        if self._sound is not None:
-            self._sound.close()
 
 
 class TorchcodecDecoder:
@@ -199,9 +186,5 @@ def _open(path: Path) -> Any:
         )
     except (RuntimeError, ValueError, AssertionError) as error:
         raise DecodeError(
-            f"torchcodec cannot open {path}: {_first_line(error)}", reason="open_failed"
+            f"torchcodec cannot open {path}: {first_line(error)}", reason="open_failed"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
