@@ -1,56 +1,26 @@
 """Encoders, objective and batches → trained encoders in a run folder: the loop of pretraining."""
 
 import logging
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 
-import numpy as np
-import torch
-from accelerate import Accelerator
-from jaxtyping import UInt8
-from torch import Tensor, nn
 from tqdm import tqdm
 
-from avmi.config.schema import PretrainConfig
-from avmi.corpus.manifest import Manifest
-from avmi.data import Batch, Batches, stable_seed
+from avmi.data import Batch
 from avmi.errors import TrainingError
-from avmi.mi.posterior import Posterior
-from avmi.mi.view_matrix import ViewMatrix
-from avmi.models.training_pass import Encoded
-from avmi.objective import Loss, Objective
+from avmi.objective import Loss
 from avmi.training.clock import StepClock, WaitWatch
 from avmi.training.collapse import CollapseWatch
 from avmi.training.embedding_scalars import scalars_of_batch
 from avmi.training.evaluation import Embedded, HeldOut, embed_held_out, evaluate
 from avmi.training.log import RunLog, scalars_of
 from avmi.training.rejects import RejectedVideos
-from avmi.training.run_folder import Trained, best_metrics, save
+from avmi.training.run_folder import best_metrics, save
 from avmi.training.saturated import SaturatedTerms
 from avmi.training.skipped import SkippedTerms
+from avmi.training.step import Pretraining, optimizer_step
 from avmi.training.view_matrix import view_matrix
-from avmi.views.graph import ViewGraph
 
 log = logging.getLogger(__name__)
-
-DrawMatrix = Callable[[ViewMatrix], UInt8[np.ndarray, "height width 3"]]
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """All that the loop works with."""
-
-    config: PretrainConfig
-    graph: ViewGraph
-    accelerator: Accelerator
-    encoders: nn.Module  # the pass of training over them, as accelerate wraps it
-    objective: nn.Module
-    trained: Trained  # the same parts, unwrapped, and the optimizer
-    batches: Batches
-    held_out: HeldOut | None  # None when no process has held-out clips
-    train: Manifest
-    draw_matrix: DrawMatrix  # shows the bounds between all views in TensorBoard
 
 
 def pretrain_steps(parts: Pretraining, *, first_step: int) -> dict[str, float]:
@@ -70,7 +40,7 @@ def pretrain_steps(parts: Pretraining, *, first_step: int) -> dict[str, float]:
     with run_log as record, bar:
         while step < steps:
             # Every rank: wait for the data, then forward, backward and update; one optimizer step.
-            loss, batches, embeddings = _optimizer_step(parts, clock, skipped, step=step)
+            loss, batches, embeddings = optimizer_step(parts, clock, skipped, step=step)
             step += 1
             for batch in batches:
                 rejected.add(batch)
@@ -114,69 +84,11 @@ def pretrain_steps(parts: Pretraining, *, first_step: int) -> dict[str, float]:
     return valid
 
 
-def _optimizer_step(
-    parts: Pretraining, clock: StepClock, skipped: SkippedTerms, *, step: int
-) -> tuple[Loss, list[Batch], dict[str, Tensor]]:
-    """Take `accumulation_steps` batches through forward and backward, then update once.
-
-    Gives the last batch's loss and embeddings, these without gradient, and all batches.
-    """
-    accelerator, trained, settings = parts.accelerator, parts.trained, parts.config.optimizer
-    batches: list[Batch] = []
-    # Dropout and draws of codes are functions of seed, step and rank, so that a resumed run repeats them.
-    torch.manual_seed(stable_seed(parts.config.seed, "step", step, accelerator.process_index))
-    for _ in range(settings.accumulation_steps):
-        with clock.waiting():
-            batch = next(parts.batches)
-        batches.append(batch)
-        clock.clips += len(batch.specs) * accelerator.num_processes
-        batch = batch.to(accelerator.device)
-        with accelerator.accumulate(parts.encoders, parts.objective):
-            encoded: Encoded = parts.encoders(batch.views)
-            if trained.density_optimizer is not None:
-                # Densities of private parts learn from this batch's codes first; they do not move the encoders.
-                _fit_densities(parts, encoded, batch, trained.density_optimizer)
-            loss: Loss = parts.objective(
-                encoded.embeddings,
-                rows=batch.rows,
-                videos=batch.videos,
-                seconds=batch.seconds,
-                posteriors=encoded.posteriors,
-                progress=(step + 1) / settings.steps,
-            )
-            accelerator.backward(loss.total)
-        skipped.add(loss)
-    parameters = [p for group in trained.optimizer.param_groups for p in group["params"]]
-    accelerator.clip_grad_norm_(parameters, settings.max_gradient_norm)
-    trained.optimizer.step()
-    trained.optimizer.zero_grad(set_to_none=True)
-    trained.schedule.step()
-    _objective(parts).keep_temperature_in_range()
-    return loss, batches, {name: embedding.detach() for name, embedding in encoded.embeddings.items()}
-
-
-def _fit_densities(
-    parts: Pretraining, encoded: Encoded, batch: Batch, optimizer: torch.optim.Optimizer
-) -> None:
-    objective = _objective(parts)
-    assert objective.codes is not None
-    assert objective.codes.private is not None
-    detached = {n: Posterior(*(part.detach() for part in p)) for n, p in encoded.posteriors.items()}
-    codes = objective.join_codes(detached, rows=batch.rows, videos=batch.videos)
-    objective.codes.private.fit(codes, optimizer)
-
-
 def _evaluate(parts: Pretraining, held_out: HeldOut) -> tuple[Embedded, dict[str, float]]:
     embedded = embed_held_out(
         parts.trained.encoders, held_out, graph=parts.graph, device=parts.accelerator.device
     )
-    return embedded, evaluate(embedded, _objective(parts))
-
-
-def _objective(parts: Pretraining) -> Objective:
-    objective = parts.trained.objective
-    assert isinstance(objective, Objective)
-    return objective
+    return embedded, evaluate(embedded, parts.plain_objective)
 
 
 def _save(parts: Pretraining, *, step: int, valid: dict[str, float]) -> None:

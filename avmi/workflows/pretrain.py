@@ -26,11 +26,12 @@ from avmi.report.mi_matrix import matrix_pixels
 from avmi.training.evaluation import HeldOut
 from avmi.training.feed import Feed, open_corpus
 from avmi.training.log import read_metrics
-from avmi.training.loop import Pretraining, pretrain_steps
+from avmi.training.loop import pretrain_steps
 from avmi.training.optimizer import build_optimizer, build_schedule, mixed_precision
 from avmi.training.run_folder import Trained, claim, restore
 from avmi.training.saturated import remedies, terms_as_text
 from avmi.training.statistics import measure_log_mel
+from avmi.training.step import Pretraining
 from avmi.views.graph import ViewGraph, graph_of
 from avmi.views.packed import check_packed
 from avmi.views.reach import check_reach, cut_pairs, every_clip_has_every_view

@@ -49,7 +49,7 @@ def test_a_stopped_run_resumes_bit_for_bit(
     pretrain(tiny_config(tiny_corpus, whole, **settings))
     from avmi.training import loop
 
-    take_step, taken = loop._optimizer_step, []
+    take_step, taken = loop.optimizer_step, []
 
     def stopping(*arguments: Any, **more: Any) -> Any:
         if len(taken) == 3:
@@ -57,7 +57,7 @@ def test_a_stopped_run_resumes_bit_for_bit(
         taken.append(1)
         return take_step(*arguments, **more)
 
-    monkeypatch.setattr(loop, "_optimizer_step", stopping)
+    monkeypatch.setattr(loop, "optimizer_step", stopping)
     config = tiny_config(tiny_corpus, broken, **settings)
     with pytest.raises(KeyboardInterrupt):
         pretrain(config)

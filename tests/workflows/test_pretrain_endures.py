@@ -24,7 +24,7 @@ def before_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], 
     """Have something happen before an optimizer step, counted from 1."""
 
     def happen(step: int, what: Callable[[], None]) -> None:
-        take_step, begun = loop._optimizer_step, []
+        take_step, begun = loop.optimizer_step, []
 
         def watched(*arguments, **settings):
             begun.append(1)
@@ -32,7 +32,7 @@ def before_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], 
                 what()
             return take_step(*arguments, **settings)
 
-        monkeypatch.setattr(loop, "_optimizer_step", watched)
+        monkeypatch.setattr(loop, "optimizer_step", watched)
 
     return happen
 

@@ -108,7 +108,7 @@ def test_a_run_of_every_kind_of_view_resumes_bit_for_bit(
 ) -> None:
     from avmi.training import loop
 
-    take_step, taken = loop._optimizer_step, []
+    take_step, taken = loop.optimizer_step, []
 
     def stopping(*arguments: Any, **settings: Any) -> Any:
         if len(taken) == 2:
@@ -116,7 +116,7 @@ def test_a_run_of_every_kind_of_view_resumes_bit_for_bit(
         taken.append(1)
         return take_step(*arguments, **settings)
 
-    monkeypatch.setattr(loop, "_optimizer_step", stopping)
+    monkeypatch.setattr(loop, "optimizer_step", stopping)
     config = everything(tiny_config, tiny_corpus, tmp_path / "broken")
     with pytest.raises(KeyboardInterrupt):
         pretrain(config)
