@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 
@@ -22,24 +22,37 @@ def gather(tensor: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "all_rows ..."]
     """Join the rows of all processes in rank order, without gradient; every process holds as many."""
     if world_size() == 1:
         return tensor
-    parts = [torch.empty_like(tensor) for _ in range(world_size())]
-    dist.all_gather(parts, tensor.contiguous())
-    return torch.cat(parts)
+    joined = tensor.new_empty(world_size() * len(tensor), *tensor.shape[1:])
+    dist.all_gather_into_tensor(joined, tensor.contiguous())
+    return joined
 
 
-def gather_with_gradient(tensor: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "all_rows ..."]:
-    """Join the rows of all processes in rank order; the gradient comes back to this process's rows.
+def gather_with_gradient(
+    vectors: Float[Tensor, "rows width"], facts: Int[Tensor, "rows columns"]
+) -> tuple[Float[Tensor, "all_rows width"], Int[Tensor, "all_rows columns"]]:
+    """Join the rows of all processes in rank order, in one exchange; every process holds as many.
 
-    It is meant for a loss that every process computes alike on the joined rows. Each process then
-    holds the whole gradient of its own rows already, so nothing is exchanged on the way back. As
-    DistributedDataParallel averages parameter gradients over the processes, the gradient of the rows
-    is multiplied by their number: the average of the products is the gradient of one process on the
-    joined batch.
+    The gradient that comes back to this process's rows of `vectors`, of single precision, is the sum of what all
+    processes say of them. Each of them may have the gradient of a part of the loss, or all may have that of the
+    whole: see `share`.
     """
     if world_size() == 1:
-        return tensor
-    joined: Tensor = _GatherWithGradient.apply(tensor)
+        return vectors, facts
+    joined: tuple[Tensor, Tensor] = _GatherWithGradient.apply(vectors, facts)
     return joined
+
+
+def share(values: Float[Tensor, "number"]) -> Float[Tensor, "processes number"]:
+    """Give every process the values of all, each of which has computed a part of the loss; in rank order.
+
+    From here on every process computes the same loss, so that each has the whole gradient of its own values and
+    nothing is exchanged on the way back. DistributedDataParallel averages the gradients of parameters over the
+    processes, which would divide the sum over the parts by their number: the gradient is multiplied by it.
+    """
+    if world_size() == 1:
+        return values[None]
+    shared: Tensor = _Share.apply(values)
+    return shared
 
 
 def gather_objects(value: object) -> list[Any]:
@@ -53,11 +66,26 @@ def gather_objects(value: object) -> list[Any]:
 
 class _GatherWithGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        ctx.rows = tensor.shape[0]
-        return gather(tensor)
+    def forward(ctx: Any, vectors: Tensor, facts: Tensor) -> tuple[Tensor, Tensor]:
+        # The bits of the whole numbers travel as single-precision ones, two each, beside the vectors.
+        joined = gather(torch.cat([vectors, facts.contiguous().view(torch.float32)], dim=1))
+        all_vectors, bits = joined.split([vectors.shape[1], 2 * facts.shape[1]], dim=1)
+        all_facts = bits.contiguous().view(torch.int64)
+        ctx.mark_non_differentiable(all_facts)
+        return all_vectors.contiguous(), all_facts
+
+    @staticmethod
+    def backward(ctx: Any, of_vectors: Tensor, _of_facts: Tensor) -> tuple[Tensor, None]:
+        mine = of_vectors.new_empty(len(of_vectors) // world_size(), *of_vectors.shape[1:])
+        dist.reduce_scatter_tensor(mine, of_vectors.contiguous())
+        return mine, None
+
+
+class _Share(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return gather(values[None])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        first = rank() * ctx.rows
-        return gradient[first : first + ctx.rows] * world_size()
+        return gradient[rank()] * world_size()

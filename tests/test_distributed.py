@@ -8,19 +8,21 @@ import torch
 from accelerate import Accelerator
 from two_ranks import CLIPS, HEADS, loss_and_gradients
 
-from avmi.distributed import gather, gather_objects, gather_with_gradient, rank, world_size
+from avmi.distributed import gather, gather_objects, gather_with_gradient, rank, share, world_size
 
 
 def test_one_process_gathers_only_itself() -> None:
     tensor = torch.randn(3, 2, requires_grad=True)
     assert (rank(), world_size()) == (0, 1)
     assert gather(tensor) is tensor
-    assert gather_with_gradient(tensor) is tensor
+    facts = torch.arange(3)[:, None]
+    assert gather_with_gradient(tensor, facts) == (tensor, facts)
+    assert share(tensor[0]).tolist() == [tensor[0].tolist()]
     assert gather_objects("x") == ["x"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [2, 3, 4])
 def test_several_processes_give_loss_and_gradients_of_one_on_the_joined_batch(
     processes: int, tmp_path: Path
 ) -> None:

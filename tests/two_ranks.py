@@ -3,6 +3,7 @@
 Run by test_distributed.py through torchrun: `torchrun --nproc_per_node 2 tests/two_ranks.py OUT`.
 """
 
+import itertools
 import sys
 
 import torch
@@ -24,6 +25,7 @@ from avmi.views.reach import every_clip_has_every_view
 from avmi.views.shapes import view_shapes
 
 CLIPS = 12
+SHARES = {2: (6, 6), 3: (5, 4, 3), 4: (4, 2, 3, 3)}  # clips of each process
 IMAGE, LOG_MEL = ImageInput(size_px=32), LogMel(mel_bins=16)
 VIEWS = {
     "image": FrameView(kind="frame"),
@@ -59,7 +61,9 @@ VIDEOS = torch.tensor([0, 0, 1, 2, 3, 4, 4, 0, 6, 0, 8, 8])
 SECONDS = torch.tensor([1.0, 2.5, 0.3, 0.4, 0.5, 6.0, 6.1, 4.0, 0.8, 5.5, 1.0, 3.0])
 
 
-def loss_and_gradients(first: int, last: int, accelerator: Accelerator, *, head: Head = PLAIN):
+def loss_and_gradients(
+    first: int, last: int, accelerator: Accelerator, *, head: Head = PLAIN, capacity: int | None = None
+):
     """Work on clips first…last−1 of the fixed batch; stochastic heads give their means, so that nothing is drawn."""
     torch.manual_seed(0)
     small = Backbone(name="small_conv", width=8)
@@ -87,7 +91,9 @@ def loss_and_gradients(first: int, last: int, accelerator: Accelerator, *, head:
     encoded = wrapped(views)
     if objective.codes is not None:  # the densities learn, alike in every process
         with torch.no_grad():
-            codes = objective.join_codes(encoded.posteriors, rows=rows, videos=VIDEOS[mine])
+            codes = objective.join_codes(
+                encoded.posteriors, rows=rows, videos=VIDEOS[mine], capacity=capacity
+            )
         objective.codes.private.fit(codes, objective.codes.private.optimizer())
     loss = wrapped_objective(
         encoded.embeddings,
@@ -95,6 +101,7 @@ def loss_and_gradients(first: int, last: int, accelerator: Accelerator, *, head:
         videos=VIDEOS[mine],
         seconds=SECONDS[mine],
         posteriors=encoded.posteriors,
+        capacity=capacity,
     )
     accelerator.backward(loss.total)
     named = [*encoders.named_parameters(), *objective.named_parameters()]
@@ -135,10 +142,12 @@ def _code_terms(head: Head, graph: ViewGraph) -> CodeTerms:
 def main() -> None:
     expected = DistributedDataParallelKwargs(find_unused_parameters=True)  # as `avmi pretrain` does
     accelerator = Accelerator(kwargs_handlers=[expected])
-    share = CLIPS // world_size()
+    last = list(itertools.accumulate(SHARES[world_size()]))
+    first, capacity = [0, *last][rank()], max(SHARES[world_size()])
+    capacity = None if len(set(SHARES[world_size()])) == 1 else capacity
     result = {}
     for name, head in HEADS.items():
-        result[name] = loss_and_gradients(rank() * share, (rank() + 1) * share, accelerator, head=head)
+        result[name] = loss_and_gradients(first, last[rank()], accelerator, head=head, capacity=capacity)
         everyone = gather_objects(float(result[name]["loss"]))
         assert len(set(everyone)) == 1, f"the ranks disagree on the loss: {everyone}"
     assert gather(torch.tensor([rank()])).tolist() == list(range(world_size()))

@@ -46,6 +46,11 @@ class NegativePool(Settings):
         return {cls.NAME_ALONE: value} if isinstance(value, str) else value
 
     @property
+    def is_independent(self) -> bool:
+        """Say whether these negatives are draws of the marginal: other moments of a video are not."""
+        return self.pool == "other_videos"
+
+    @property
     def gap_seconds(self) -> float:
         """Moments of one video nearer than this are no negatives of each other, in seconds."""
         return LEAST_GAP_SECONDS if self.least_gap_seconds is None else self.least_gap_seconds

@@ -9,8 +9,9 @@ from avmi.mi.estimation.of_labels import estimate_labels
 from avmi.mi.estimation.of_samples import Estimate, estimate
 from avmi.mi.estimation.stream import StreamEstimator
 from avmi.mi.marginals import GaussianMixture, StandardNormal
-from avmi.mi.multi_positive import info_nce_of_embeddings, multi_positive_info_nce
+from avmi.mi.multi_positive import multi_positive_info_nce
 from avmi.mi.negatives import NegativeRule
+from avmi.mi.pair_sums import PairSums, info_nce_of_embeddings, info_nce_of_sums, pair_sums
 from avmi.mi.places import clip_scores, place_map, place_scores
 from avmi.mi.posterior import (
     Marginal,
@@ -39,6 +40,7 @@ __all__ = [
     "GaussianMixture",
     "Marginal",
     "NegativeRule",
+    "PairSums",
     "Posterior",
     "SeparableCritic",
     "StandardNormal",
@@ -57,6 +59,7 @@ __all__ = [
     "estimate_labels",
     "info_nce",
     "info_nce_of_embeddings",
+    "info_nce_of_sums",
     "interpolated",
     "jensen_shannon",
     "leave_one_out_lower",
@@ -64,6 +67,7 @@ __all__ = [
     "log_densities",
     "multi_positive_info_nce",
     "nwj",
+    "pair_sums",
     "place_map",
     "place_scores",
     "posterior_nce",

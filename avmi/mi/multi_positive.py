@@ -16,14 +16,8 @@ from torch import Tensor
 
 from avmi.errors import InputError
 from avmi.mi.bound import Bound, summed_up
-from avmi.mi.log_sums import log_sums_of_negatives
-from avmi.mi.negatives import NegativeRule
 
 PlaceCount = Literal["as_one", "each"]
-Memory = Literal["by_size", "fast", "low"]
-
-# Exponentials of one pair that are kept for the gradient, at most: 4,096 clips without places.
-LARGEST_KEPT_BYTES = 64 << 20
 
 
 def multi_positive_info_nce(
@@ -69,55 +63,7 @@ def multi_positive_info_nce(
         )
 
 
-def info_nce_of_embeddings(
-    first: Float[Tensor, "clips places dim"],
-    second: Float[Tensor, "clips other_places dim"],
-    temperature: Float[Tensor, ""],
-    *,
-    negatives: NegativeRule,
-    independent_negatives: bool = True,
-    memory: Memory = "by_size",
-) -> Bound:
-    """Bound the MI as `multi_positive_info_nce` does (places as one), from unit-length embeddings and a temperature.
-
-    Scores are cosines over the temperature; their matrix is never a whole in autograd. `fast` keeps as many numbers as
-    it has, `low` a few rows of it and makes it twice; `by_size` keeps up to `LARGEST_KEPT_BYTES`. Clips that are not
-    present hold zeros, or anything finite.
-    """
-    clips, places, _ = first.shape
-    other_places = second.shape[1]
-    size_bytes = clips**2 * places * other_places * first.element_size()
-    keeps = memory == "fast" or (memory == "by_size" and size_bytes <= LARGEST_KEPT_BYTES)
-    with torch.autocast(first.device.type, enabled=False):
-        scale = 1 / temperature
-        positives = _of_same_clips(first, second) * scale
-        of_rows, of_columns, number = log_sums_of_negatives(
-            first, second, scale, negatives=negatives, keeps_exponentials=keeps
-        )
-        forth = _terms(positives, of_rows - math.log(other_places))
-        back = _terms(positives.transpose(1, 2), of_columns - math.log(places))
-        log_k = (1 + number).to(first.dtype).log()
-        return summed_up(
-            (forth + back) / 2 + log_k,
-            log_k,
-            counted=number > 0,
-            name="multi_positive_info_nce",
-            kind="lower" if independent_negatives else "neither",
-        )
-
-
-def _of_same_clips(
-    first: Float[Tensor, "clips places dim"], second: Float[Tensor, "clips other_places dim"]
-) -> Float[Tensor, "clips places other_places"]:
-    """Multiply the places of each clip's views."""
-    if (
-        first.shape[1] == second.shape[1] == 1
-    ):  # thousands of 1 × 1 products take ten times longer as matrices
-        return (first * second).sum(dim=2, keepdim=True)
-    return first @ second.transpose(1, 2)
-
-
-def _terms(
+def terms_of_places(
     positives: Float[Tensor, "clips places other_places"], of_negatives: Float[Tensor, "clips places"]
 ) -> Float[Tensor, "clips"]:
     """Average log e^f / (e^f + Σ) over the positives f of each clip, Σ being that of the query's negatives."""
@@ -146,4 +92,4 @@ def _clip_terms(
     positives = scores.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # clips places other_places
     positives = positives.masked_fill(~counted[:, None, None], 0.0)
     log_k = (1 + number).log()
-    return _terms(positives, of_negatives) + log_k, log_k, counted
+    return terms_of_places(positives, of_negatives) + log_k, log_k, counted

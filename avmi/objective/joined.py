@@ -1,14 +1,14 @@
-"""Embeddings of this process's clips → those of all processes, laid out clip by clip, in two exchanges."""
+"""Embeddings of this process's clips → those of all processes, laid out clip by clip, in one exchange."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from avmi.distributed import gather, gather_with_gradient
+from avmi.distributed import gather_with_gradient, rank
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,14 @@ class ViewRows:
 
 
 @dataclass(frozen=True)
+class OwnClips:
+    """Share of this process in the joined clips, from `first_clip` on, and its embeddings before they were joined."""
+
+    embeddings: Mapping[str, Float[Tensor, "some _ dim"]]
+    first_clip: int
+
+
+@dataclass(frozen=True)
 class Joined:
     """Embeddings of all processes' clips: a view's places are flattened, a clip without the view holds zeros."""
 
@@ -28,6 +36,7 @@ class Joined:
     present: Mapping[str, Bool[Tensor, "clips"]]
     videos: Int[Tensor, "clips"] | None
     seconds: Float[Tensor, "clips"] | None  # to a millisecond
+    own: OwnClips | None = None  # None: every process has embedded all clips, or takes all of them
 
     def to(self, device: torch.device) -> "Joined":
         """Move all of it to a device."""
@@ -49,20 +58,27 @@ def join(
 ) -> Joined:
     """Lay the views out by clip and join the clips of all processes, with gradient to this process's own.
 
-    `like` gives device and embedding length. Every process gives the same views, places and facts, and as many
-    clips.
+    `like` gives device and embedding length. Every process gives the same views, places and facts, and the same
+    `batch`: rows that none of its clips have stand for clips that are not there.
     """
     laid = [_laid_out(view, batch, like) for view in views.values()]
-    vectors = gather_with_gradient(torch.cat(laid, dim=1)).split([part.shape[1] for part in laid], dim=1)
+    places = [part.shape[1] for part in laid]
+    vectors = torch.cat(laid, dim=1)
+    if like.requires_grad and not vectors.requires_grad:
+        # No paired view is here: the others' gradients are added up with this process's zeros all the same.
+        vectors.requires_grad_()
     facts = [_present(view, batch, like.device) for view in views.values()]
     facts += [] if videos is None else [videos.long()]
     facts += [] if seconds is None else [(seconds.float() * 1000).round().long()]
-    columns: Sequence[Tensor] = gather(torch.stack(facts, dim=1)).unbind(dim=1)
+    flat, columns = gather_with_gradient(vectors.flatten(1), torch.stack(facts, dim=1))
+    joined = flat.view(len(flat), *vectors.shape[1:]).split(places, dim=1)
+    column = columns.unbind(dim=1)
     return Joined(
-        embeddings=dict(zip(views, vectors, strict=True)),
-        present={name: column.bool() for name, column in zip(views, columns, strict=False)},
-        videos=None if videos is None else columns[len(views)],
-        seconds=None if seconds is None else columns[-1] / 1000,
+        embeddings=dict(zip(views, joined, strict=True)),
+        present={name: present.bool() for name, present in zip(views, column, strict=False)},
+        videos=None if videos is None else column[len(views)],
+        seconds=None if seconds is None else column[-1] / 1000,
+        own=OwnClips(dict(zip(views, laid, strict=True)), rank() * batch),
     )
 
 

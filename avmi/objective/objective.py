@@ -13,14 +13,16 @@ from avmi.config.pair_settings import NegativePool
 from avmi.config.parts import Temperature
 from avmi.errors import InputError
 from avmi.mi.bound import Bound, BoundKind
-from avmi.mi.multi_positive import info_nce_of_embeddings
 from avmi.mi.negatives import NegativeRule, all_negatives
+from avmi.mi.pair_sums import PairSums, info_nce_of_sums, pair_sums
 from avmi.mi.places import place_scores
 from avmi.mi.posterior import Posterior
 from avmi.objective.code_terms import CodeTerms
 from avmi.objective.codes import Codes, join_codes
-from avmi.objective.joined import Joined, ViewRows, join
+from avmi.objective.joined import Joined, OwnClips, ViewRows, join
+from avmi.objective.joined_sums import join_sums
 from avmi.objective.term_bound import TermBound
+from avmi.objective.uneven import Facts, padded
 from avmi.views.graph import Pair, ViewGraph
 
 # CLIP's limit: scores are never multiplied by more than 100.
@@ -111,6 +113,7 @@ class Objective(nn.Module):
         seconds: Float[Tensor, "batch"] | None = None,
         posteriors: Mapping[str, Posterior] | None = None,
         progress: float = 1.0,
+        capacity: int | None = None,
     ) -> Loss:
         """Compute the loss of a batch.
 
@@ -119,12 +122,16 @@ class Objective(nn.Module):
         numbers the clips' videos, `seconds` gives their anchors: clips of one video are no negatives of each
         other but in a `same_video` pool, which needs both. A pair that no clip of the batch can train is left
         out, on every process alike; its `clips` is 0. `posteriors` are those of stochastic encoders, `progress` the
-        share of the training that is done, for weights that warm up. Raises `InputError` for facts that are needed
-        and missing.
+        share of the training that is done, for weights that warm up. `capacity` is the clips of the largest batch
+        of any process, where they differ, as last batches do; without it all have as many. Raises `InputError` for
+        facts that are needed and missing.
         """
         if rows is not None and videos is None:
             raise InputError("rows say which clips of the batch have a view: give the objective videos, too")
-        joined = self._join(embeddings, rows=rows, videos=videos, seconds=seconds)
+        given = Facts(rows, videos, seconds)
+        if capacity is not None:
+            given = self._padded(given, len(next(iter(embeddings.values()))), capacity)
+        joined = self._join(embeddings, given)
         terms = self.terms(joined)
         losses = torch.stack([term.loss for term in terms.values()])
         weights = torch.stack([self.weights[name] * (term.clips > 0) for name, term in terms.items()])
@@ -135,7 +142,8 @@ class Objective(nn.Module):
             raise InputError(
                 "the objective has terms of codes: give it the posteriors that encoders train on, too"
             )
-        of_codes = self.codes(self.join_codes(posteriors, rows=rows, videos=videos), progress=progress)
+        codes = self.join_codes(posteriors, rows=given.rows, videos=given.videos)
+        of_codes = self.codes(codes, progress=progress)
         return Loss(total + of_codes.total, terms, self.temperature.detach(), of_codes.scalars)
 
     def join_codes(
@@ -144,9 +152,13 @@ class Objective(nn.Module):
         *,
         rows: Mapping[str, Int[Tensor, "_"]] | None = None,
         videos: Int[Tensor, "batch"] | None = None,
+        capacity: int | None = None,
     ) -> dict[str, Codes]:
-        """Join the posteriors of all processes for the views that are in pairs."""
+        """Join the posteriors of all processes for the views that are in pairs; arguments as those of a batch."""
         some = next(iter(posteriors.values())).mean
+        if capacity is not None:
+            given = self._padded(Facts(rows, videos), len(some), capacity)
+            rows, videos = given.rows, given.videos
         return join_codes(
             posteriors,
             views=self.views,
@@ -158,56 +170,76 @@ class Objective(nn.Module):
         """Bound the MI of every pair, once for each pool of its negatives; alike in every process."""
         terms: dict[str, PairTerm] = {}
         with torch.autocast(next(iter(joined.embeddings.values())).device.type, enabled=False):
+            sums = self._sums(joined)
             for pair in self.graph.pairs:
-                for name, bound in self._bounds_of(pair, joined).items():
+                of_scores = self._bounds_of_scores(pair, joined)
+                for name, pool in pair.terms.items():
+                    bound = of_scores.get(name) or info_nce_of_sums(
+                        sums[name], independent_negatives=pool.is_independent
+                    )
                     terms[name] = _term(bound, pair.bound.name, self._temperature_of(pair))
         return terms
 
-    def _bounds_of(self, pair: Pair, joined: Joined) -> dict[str, Bound]:
-        """Bound the MI of a pair by each of its terms; all but one need the matrix of scores."""
+    def _sums(self, joined: Joined) -> dict[str, PairSums]:
+        """Sum over negatives for the terms that need no matrix of scores: this process's clips, joined with the others'."""
+        own = joined.own or OwnClips(joined.embeddings, 0)
+        sums: dict[str, PairSums] = {}
+        for pair in self.graph.pairs:
+            for name, pool in pair.terms.items():
+                if needs_scores(pair, pool):
+                    continue
+                sums[name] = pair_sums(
+                    own.embeddings[pair.first],
+                    joined.embeddings[pair.second],
+                    self._temperature_of(pair),
+                    negatives=_rule(pair, pool, joined),
+                    first_clip=own.first_clip,
+                    positives=own.embeddings[pair.second],
+                )
+        return sums if joined.own is None else join_sums(sums)
+
+    def _bounds_of_scores(self, pair: Pair, joined: Joined) -> dict[str, Bound]:
+        """Bound the MI of a pair by those of its terms that need the matrix of scores, which they share."""
+        pools = {name: pool for name, pool in pair.terms.items() if needs_scores(pair, pool)}
+        if not pools:
+            return {}
         first, second = joined.embeddings[pair.first], joined.embeddings[pair.second]
         temperature = self._temperature_of(pair)
-        scores: Tensor | None = None
-        bounds: dict[str, Bound] = {}
-        for name, pool in pair.terms.items():
-            independent = pool.pool == "other_videos"
-            rule = _rule(pair, pool, joined)
-            if pair.bound.name == "info_nce" and pair.places == "mean" and pool.count is None:
-                bounds[name] = info_nce_of_embeddings(
-                    first, second, temperature, negatives=rule, independent_negatives=independent
-                )
-                continue
-            scores = place_scores(first, second, temperature) if scores is None else scores
-            bounds[name] = self.bounds[name](
+        scores = place_scores(first, second, temperature)
+        return {
+            name: self.bounds[name](
                 scores,
                 second,
                 temperature=temperature,
-                negatives=all_negatives(rule, count=pool.count),
-                independent_negatives=independent,
+                negatives=all_negatives(_rule(pair, pool, joined), count=pool.count),
+                independent_negatives=pool.is_independent,
             )
-        return bounds
+            for name, pool in pools.items()
+        }
 
     def _temperature_of(self, pair: Pair) -> Tensor:
         own = self.pair_log_temperatures[pair.name] if pair.temperature else self.log_temperature
         return own.exp()
 
-    def _join(
-        self,
-        embeddings: Mapping[str, Tensor],
-        *,
-        rows: Mapping[str, Tensor] | None,
-        videos: Tensor | None,
-        seconds: Tensor | None,
-    ) -> Joined:
+    def _padded(self, given: Facts, clips: int, capacity: int) -> Facts:
+        clips = clips if given.videos is None else len(given.videos)
+        return padded(given, signals=tuple(self.graph.signals), clips=clips, capacity=capacity)
+
+    def _join(self, embeddings: Mapping[str, Tensor], given: Facts) -> Joined:
         first = next(iter(embeddings.values()))
         views = {}
         for name in self.views:
-            given = embeddings.get(name)
-            grid = self.grids.get(name, () if given is None else tuple(given.shape[1:-1]))
-            where = None if rows is None or given is None else rows[self.graph.signal_of(name)]
-            views[name] = ViewRows(given, where, grid)
-        batch = len(first) if videos is None else len(videos)
-        return join(views, batch=batch, like=first, videos=videos, seconds=seconds)
+            own = embeddings.get(name)
+            grid = self.grids.get(name, () if own is None else tuple(own.shape[1:-1]))
+            where = None if given.rows is None or own is None else given.rows[self.graph.signal_of(name)]
+            views[name] = ViewRows(own, where, grid)
+        batch = len(first) if given.videos is None else len(given.videos)
+        return join(views, batch=batch, like=first, videos=given.videos, seconds=given.seconds)
+
+
+def needs_scores(pair: Pair, pool: NegativePool) -> bool:
+    """Say whether a term takes the matrix of all scores; InfoNCE does without, where negatives are mutual."""
+    return not (pair.bound.name == "info_nce" and pair.places == "mean" and pool.count is None)
 
 
 def _log(temperature: Temperature) -> nn.Parameter:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from avmi.mi.multi_positive import Memory, info_nce_of_embeddings
 from avmi.mi.negatives import NegativeRule
+from avmi.mi.pair_sums import Memory, info_nce_of_embeddings
 from benchmarks.media.paired import paired, show
 
 # Views, clips of the batch, dimensions.

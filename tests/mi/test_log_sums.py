@@ -4,44 +4,15 @@ import math
 
 import pytest
 import torch
+from embedded_pairs import CLIPS, DIM, RULES, rule_of, tensors, unit
 from torch import Tensor
 
 from avmi.mi import log_sums
 from avmi.mi.log_sums import log_sums_of_negatives
-from avmi.mi.multi_positive import info_nce_of_embeddings, multi_positive_info_nce
+from avmi.mi.multi_positive import multi_positive_info_nce
 from avmi.mi.negatives import NegativeRule, negatives_in_rows
+from avmi.mi.pair_sums import info_nce_of_embeddings
 from avmi.mi.places import place_scores
-
-CLIPS, DIM = 37, 5
-RULES = ("other videos", "clips missing", "same video")
-
-
-def rule_of(name: str, clips: int = CLIPS) -> NegativeRule:
-    generator = torch.Generator().manual_seed(4)
-    present = torch.ones(clips, dtype=torch.bool)
-    videos = torch.arange(clips) // 3
-    match name:
-        case "other videos":
-            return NegativeRule(present, videos)
-        case "clips missing":
-            return NegativeRule(torch.rand(clips, generator=generator) < 0.7, videos)
-        case _:
-            return NegativeRule(present, videos, 10 * torch.rand(clips, generator=generator), 2.0)
-
-
-def unit(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    drawn = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return torch.nn.functional.normalize(drawn, dim=-1).to(dtype).requires_grad_()
-
-
-def tensors(
-    temperature: float, *, places: tuple[int, int] = (1, 1), dtype: torch.dtype = torch.float64
-) -> list[Tensor]:
-    first, second = (
-        unit(CLIPS, places[0], DIM, seed=1, dtype=dtype),
-        unit(CLIPS, places[1], DIM, seed=2, dtype=dtype),
-    )
-    return [first, second, torch.tensor(temperature, dtype=dtype, requires_grad=True)]
 
 
 @pytest.fixture(params=[50, 1 << 19], ids=["many blocks", "one block"])
@@ -147,7 +118,7 @@ def test_no_exponential_is_lost_where_all_negatives_of_a_view_are_far_below_othe
 def test_the_operation_is_registered_as_torch_asks_for() -> None:
     first, second = unit(6, DIM, seed=1), unit(6, DIM, seed=2)
     scale = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
-    facts = (torch.ones(6, dtype=torch.bool), torch.arange(6), None, 0.0)
+    facts = (torch.ones(6, dtype=torch.bool), torch.arange(6), None, 0.0, 0, 6)
     for keeps in (True, False):
         torch.library.opcheck(torch.ops.avmi.log_sums.default, (first, second, scale, *facts, keeps))
 

@@ -405,3 +405,25 @@ def test_a_step_reads_nothing_back_from_the_device(monkeypatch: pytest.MonkeyPat
     loss.total.backward()
     assert loss.total.device.type == "meta"
     assert given["image_mid"].grad is not None
+
+
+def test_a_batch_padded_to_the_capacity_of_others_has_its_own_loss_and_gradients() -> None:
+    objective = objective_of((pair("image", "sound_0"), pair("image", "sound_5", bound="nwj")))
+    given = {"image": unit(6, 4, seed=0), "sound_0": unit(6, 4, seed=1), "sound_5": unit(3, 4, seed=2)}
+    rows = {"image": torch.arange(6), "sound_0": torch.arange(6), "sound_5": torch.tensor([4, 0, 2])}
+    videos = torch.tensor([3, 1, 1, 0, 5, 2])
+    found = []
+    for capacity in (None, 6, 9):
+        leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in given.items()}
+        loss = objective(leaves, rows=rows, videos=videos, capacity=capacity)
+        loss.total.backward()
+        found.append([loss.total.detach(), *(leaf.grad for leaf in leaves.values())])
+    for padded in found[1:]:
+        for one, other in zip(found[0], padded, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_a_batch_above_the_capacity_is_refused() -> None:
+    objective = objective_of()
+    with pytest.raises(InputError, match="the batch has 6 clips and capacity is 5: raise it"):
+        objective({"image": unit(6, 4, seed=0), "sound_0": unit(6, 4, seed=1)}, capacity=5)

@@ -1,0 +1,36 @@
+"""InfoNCE sums of this process's clips against all, for every term → those of all clips, in one exchange."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from avmi.distributed import share, world_size
+from avmi.mi.pair_sums import PairSums
+
+
+def join_sums(own: Mapping[str, PairSums]) -> dict[str, PairSums]:
+    """Join the sums that every process has of its clips, in rank order; alike in every process.
+
+    Every process gives the same terms, of as many clips.
+    """
+    if not own or world_size() == 1:
+        return dict(own)
+    laid = torch.cat([tensor.reshape(-1) for sums in own.values() for tensor in _tensors(sums)])
+    # One process after the other, and in each term after term.
+    parts = [iter(values.split(_sizes(own))) for values in share(laid).unbind()]
+    return {name: PairSums.joined([_like(sums, part) for part in parts]) for name, sums in own.items()}
+
+
+def _sizes(own: Mapping[str, PairSums]) -> list[int]:
+    return [tensor.numel() for sums in own.values() for tensor in _tensors(sums)]
+
+
+def _tensors(sums: PairSums) -> list[Tensor]:
+    # Numbers of clips are whole up to 2^24 in single precision.
+    return [sums.positives, sums.of_rows, sums.of_columns, sums.negatives.to(sums.of_rows.dtype)]
+
+
+def _like(sums: PairSums, values: Iterator[Tensor]) -> PairSums:
+    positives, of_rows, of_columns, negatives = (next(values).view_as(t) for t in _tensors(sums))
+    return PairSums(positives, of_rows, of_columns, negatives.long())

@@ -1,0 +1,64 @@
+"""Sums of parts of a batch, joined, against those of the whole batch; the bound and its gradients with them."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from embedded_pairs import CLIPS, RULES, rule_of, tensors
+
+from avmi.mi.negatives import NegativeRule
+from avmi.mi.pair_sums import PairSums, info_nce_of_embeddings, info_nce_of_sums, pair_sums
+
+BORDERS = (0, 11, 12, 30, CLIPS)
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.01])
+@pytest.mark.parametrize("memory", ["fast", "low"])
+@pytest.mark.parametrize("name", RULES)
+def test_parts_of_a_batch_have_together_the_bound_and_gradients_of_the_whole(
+    name: str, memory: str, temperature: float
+) -> None:
+    rule = rule_of(name)
+    ours, theirs = tensors(temperature, places=(3, 2)), tensors(temperature, places=(3, 2))
+    parts = [
+        pair_sums(ours[0][a:b], *ours[1:], negatives=rule, memory=memory, first_clip=a)
+        for a, b in itertools.pairwise(BORDERS)
+    ]
+    bound = info_nce_of_sums(PairSums.joined(parts))
+    whole = info_nce_of_embeddings(*theirs, negatives=rule, memory=memory)
+    for field in ("value_nats", "ceiling_nats", "standard_error_nats", "counted", "excluded"):
+        torch.testing.assert_close(getattr(bound, field), getattr(whole, field), atol=1e-12, rtol=1e-12)
+    bound.value_nats.backward()
+    whole.value_nats.backward()
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-11, rtol=1e-10)
+
+
+def test_a_clip_without_negatives_in_any_part_has_no_part_in_the_gradient() -> None:
+    ours = tensors(0.07)
+    videos = torch.zeros(CLIPS, dtype=torch.long)
+    videos[:2] = 1  # the other clips are of one video: all of them stand against these two alone
+    present = torch.ones(CLIPS, dtype=torch.bool)
+    present[:2] = False  # … which are not there
+    rule = NegativeRule(present, videos)
+    parts = [
+        pair_sums(ours[0][a:b], *ours[1:], negatives=rule, first_clip=a) for a, b in ((0, 20), (20, CLIPS))
+    ]
+    joined = PairSums.joined(parts)
+    assert bool((joined.of_columns == -math.inf).all())
+    info_nce_of_sums(joined).value_nats.backward()
+    assert all(float(tensor.grad.abs().max()) == 0 for tensor in ours)
+
+
+def test_the_positives_may_come_from_another_tensor_than_the_negatives() -> None:
+    rule, (first, second, temperature) = rule_of("other videos"), tensors(0.07)
+    mine = slice(5, 16)
+    plain = pair_sums(first[mine], second, temperature, negatives=rule, first_clip=5)
+    other = pair_sums(
+        first[mine], second, temperature, negatives=rule, first_clip=5, positives=second[mine] * 1.0
+    )
+    assert torch.equal(plain.positives, other.positives)
+    assert plain.positives.shape == (11, 1, 1)
+    expected = (first[mine] * second[mine]).sum(dim=2) / temperature
+    torch.testing.assert_close(plain.positives[:, :, 0], expected)
