@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from avmi.mi.bound import Bound, summed_up
-from avmi.mi.log_sums import log_sums_of_negatives
+from avmi.mi.log_sums import scores_and_log_sums
 from avmi.mi.multi_positive import terms_of_places
 from avmi.mi.negatives import NegativeRule
 
@@ -54,25 +54,27 @@ def pair_sums(
     negatives: NegativeRule,
     memory: Memory = "by_size",
     first_clip: int = 0,
-    positives: Float[Tensor, "some other_places dim"] | None = None,
 ) -> PairSums:
     """Sum over the negatives of the clips from `first_clip` on, as many as `first` holds, against all clips.
 
     Embeddings are of unit length, and scores are cosines over the temperature; their matrix is never a whole in
     autograd. `fast` keeps as many numbers as it has, `low` a few rows of it and makes it twice; `by_size` keeps up to
-    `LARGEST_KEPT_BYTES`. Clips that are not present hold zeros, or anything finite. `positives` are the embeddings of
-    these clips in the second view, taken from `second` when empty.
+    `LARGEST_KEPT_BYTES`. Clips that are not present hold zeros, or anything finite.
     """
     some, places, _ = first.shape
     size_bytes = some * len(second) * places * second.shape[1] * first.element_size()
     keeps = memory == "fast" or (memory == "by_size" and size_bytes <= LARGEST_KEPT_BYTES)
-    of_same = second[first_clip : first_clip + some] if positives is None else positives
     with torch.autocast(first.device.type, enabled=False):
-        scale = 1 / temperature
-        of_rows, of_columns, number = log_sums_of_negatives(
-            first, second, scale, negatives=negatives, keeps_exponentials=keeps, first_clip=first_clip
+        return PairSums(
+            *scores_and_log_sums(
+                first,
+                second,
+                1 / temperature,
+                negatives=negatives,
+                keeps_exponentials=keeps,
+                first_clip=first_clip,
+            )
         )
-        return PairSums(_of_same_clips(first, of_same) * scale, of_rows, of_columns, number)
 
 
 def info_nce_of_sums(sums: PairSums, *, independent_negatives: bool = True) -> Bound:
@@ -105,17 +107,6 @@ def info_nce_of_embeddings(
     """
     sums = pair_sums(first, second, temperature, negatives=negatives, memory=memory)
     return info_nce_of_sums(sums, independent_negatives=independent_negatives)
-
-
-def _of_same_clips(
-    first: Float[Tensor, "some places dim"], second: Float[Tensor, "some other_places dim"]
-) -> Float[Tensor, "some places other_places"]:
-    """Multiply the places of each clip's views."""
-    if (
-        first.shape[1] == second.shape[1] == 1
-    ):  # thousands of 1 × 1 products take ten times longer as matrices
-        return (first * second).sum(dim=2, keepdim=True)
-    return first @ second.transpose(1, 2)
 
 
 def _log_sum(logarithms: Float[Tensor, "parts clips places"]) -> Float[Tensor, "clips places"]:

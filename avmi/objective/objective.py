@@ -194,7 +194,6 @@ class Objective(nn.Module):
                     self._temperature_of(pair),
                     negatives=_rule(pair, pool, joined),
                     first_clip=own.first_clip,
-                    positives=own.embeddings[pair.second],
                 )
         return sums if joined.own is None else join_sums(sums)
 

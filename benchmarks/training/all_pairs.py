@@ -102,8 +102,7 @@ def _products(views: Sequence[Tensor]) -> None:
 
 
 def _peak_bytes(step: Callable[[], object]) -> int:
-    """Most memory of tensors at a time, beyond what was there before."""
-    step()
+    """Most memory of tensors at a time, beyond what there was before and the gradients that are there afterwards."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         step()
     held = peak = 0
@@ -111,7 +110,7 @@ def _peak_bytes(step: Callable[[], object]) -> int:
         if event.name() == "[memory]":
             held += event.nbytes()
             peak = max(peak, held)
-    return peak
+    return peak - held
 
 
 if __name__ == "__main__":

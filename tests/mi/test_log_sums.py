@@ -7,8 +7,8 @@ import torch
 from embedded_pairs import CLIPS, DIM, RULES, rule_of, tensors, unit
 from torch import Tensor
 
-from avmi.mi import log_sums
-from avmi.mi.log_sums import log_sums_of_negatives
+from avmi.mi import blocks
+from avmi.mi.log_sums import scores_and_log_sums
 from avmi.mi.multi_positive import multi_positive_info_nce
 from avmi.mi.negatives import NegativeRule, negatives_in_rows
 from avmi.mi.pair_sums import info_nce_of_embeddings
@@ -17,7 +17,7 @@ from avmi.mi.places import place_scores
 
 @pytest.fixture(params=[50, 1 << 19], ids=["many blocks", "one block"])
 def block_scores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_sums, "BLOCK_SCORES", request.param)
+    monkeypatch.setattr(blocks, "BLOCK_SCORES", request.param)
 
 
 @pytest.mark.parametrize("memory", ["fast", "low"])
@@ -63,7 +63,7 @@ def test_sums_are_those_over_the_mask_both_ways() -> None:
         unit(CLIPS, 1, DIM, seed=2),
         torch.tensor(9.0, dtype=torch.float64),
     )
-    rows, columns, number = log_sums_of_negatives(
+    positives, rows, columns, number = scores_and_log_sums(
         first, second, scale, negatives=rule, keeps_exponentials=True
     )
     mask = torch.tensor(
@@ -72,6 +72,7 @@ def test_sums_are_those_over_the_mask_both_ways() -> None:
             for i, p in enumerate(rule.present)
         ]
     )
+    torch.testing.assert_close(positives[:, 0, 0], scale * (first * second).sum(dim=(1, 2)))
     scores = (scale * first[:, 0] @ second[:, 0].T).masked_fill(~mask, -math.inf)
     torch.testing.assert_close(rows[:, 0], scores.logsumexp(dim=1))
     torch.testing.assert_close(columns[:, 0], scores.logsumexp(dim=0))
@@ -82,7 +83,7 @@ def test_sums_are_those_over_the_mask_both_ways() -> None:
 def test_the_sums_of_one_way_alone_have_their_gradient(way: int) -> None:
     rule, (first, second, _) = rule_of("clips missing"), tensors(0.1)
     scale = torch.tensor(7.0, dtype=torch.float64)
-    found = log_sums_of_negatives(first, second, scale, negatives=rule, keeps_exponentials=True)[way]
+    found = scores_and_log_sums(first, second, scale, negatives=rule, keeps_exponentials=True)[1 + way]
     found[rule.present].sum().backward()
     gradients = [first.grad.clone(), second.grad.clone()]
     first.grad = second.grad = None
@@ -111,7 +112,7 @@ def test_no_exponential_is_lost_where_all_negatives_of_a_view_are_far_below_othe
     second[5] *= -1
     scale = torch.tensor(100.0)
     rule = NegativeRule(torch.ones(6, dtype=torch.bool), torch.arange(6))
-    _, columns, _ = log_sums_of_negatives(first, second, scale, negatives=rule, keeps_exponentials=False)
+    _, _, columns, _ = scores_and_log_sums(first, second, scale, negatives=rule, keeps_exponentials=False)
     assert columns[:, 0].tolist() == pytest.approx([100 + math.log(5)] * 5 + [-100 + math.log(5)], abs=1e-4)
 
 

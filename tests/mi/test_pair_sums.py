@@ -49,16 +49,3 @@ def test_a_clip_without_negatives_in_any_part_has_no_part_in_the_gradient() -> N
     assert bool((joined.of_columns == -math.inf).all())
     info_nce_of_sums(joined).value_nats.backward()
     assert all(float(tensor.grad.abs().max()) == 0 for tensor in ours)
-
-
-def test_the_positives_may_come_from_another_tensor_than_the_negatives() -> None:
-    rule, (first, second, temperature) = rule_of("other videos"), tensors(0.07)
-    mine = slice(5, 16)
-    plain = pair_sums(first[mine], second, temperature, negatives=rule, first_clip=5)
-    other = pair_sums(
-        first[mine], second, temperature, negatives=rule, first_clip=5, positives=second[mine] * 1.0
-    )
-    assert torch.equal(plain.positives, other.positives)
-    assert plain.positives.shape == (11, 1, 1)
-    expected = (first[mine] * second[mine]).sum(dim=2) / temperature
-    torch.testing.assert_close(plain.positives[:, :, 0], expected)
