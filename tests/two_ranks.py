@@ -44,6 +44,7 @@ PAIRS = (
     PairSettings(views=("motion", "sound_0"), bound="donsker_varadhan", negatives=BOTH),
     PairSettings(views=("motion", "sound_5"), bound="tuba", weight=0.1),
     PairSettings(views=("motion", "sound_out"), temperature=Temperature(initial=0.2)),
+    PairSettings(views=("sound_0", "sound_5"), bound="sigmoid", weight=0.3),
     PairSettings(views=("image_mid", "sound_0"), negatives=BOTH, weight=0.5),
     PairSettings(views=("image_mid", "late_mid"), places="attention", temperature=Temperature(initial=0.4)),
     PairSettings(views=("sound_0", "late_mid"), places="max"),

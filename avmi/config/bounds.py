@@ -17,6 +17,7 @@ BoundName = Literal[
     "jensen_shannon",
     "interpolated",
     "smile",
+    "sigmoid",
 ]
 
 # Poole et al. 2019 draw I_α at 0.01 to 0.99; at 0.5 the ceiling stands 0.7 nat above InfoNCE's.
@@ -54,7 +55,8 @@ class PairBound(Settings):
     name: BoundName = Field(
         description="info_nce: both ways, at most log K; info_nce_rows, info_nce_columns: one way; donsker_varadhan, "
         "nwj, tuba, leave_one_out_lower: no ceiling, a variance that grows with the MI; interpolated: between tuba "
-        "and InfoNCE; jensen_shannon: trains steadily, reports nwj; smile: the same, reports a clipped value that is no bound."
+        "and InfoNCE; jensen_shannon: trains steadily, reports nwj; smile: the same, reports a clipped value that is no bound; sigmoid: "
+        "SigLIP's, every two clips by themselves, reports info_nce."
     )
     alpha: float | None = Field(
         default=None,
@@ -75,7 +77,7 @@ class PairBound(Settings):
         ge=0,
         lt=1,
         description="Share of the old value that the running mean of the denominator keeps at each batch, without "
-        "unit: 0 is the last batch alone, more is steadier and later. Empty: 0 (not for info_nce and leave_one_out_lower, which need none).",
+        "unit: 0 is the last batch alone, more is steadier and later. Empty: 0 (not for info_nce, leave_one_out_lower and sigmoid, which need none).",
     )
 
     @model_validator(mode="before")
@@ -92,7 +94,7 @@ class PairBound(Settings):
         for key, owner in (("alpha", "interpolated"), ("clip_nats", "smile")):
             if getattr(self, key) is not None and self.name != owner:
                 raise ValueError(f"{key} is for {owner}, not for {self.name}; remove it")
-        if self.decay is not None and self.name.startswith(("info_nce", "leave_one_out")):
+        if self.decay is not None and self.name.startswith(("info_nce", "leave_one_out", "sigmoid")):
             raise ValueError(
                 f"decay is for bounds with a running mean, and {self.name} needs none; remove it"
             )

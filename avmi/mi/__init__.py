@@ -22,6 +22,7 @@ from avmi.mi.posterior import (
     posterior_nce,
     rate,
 )
+from avmi.mi.sigmoid import pairwise_sigmoid
 from avmi.mi.variational import (
     donsker_varadhan,
     interpolated,
@@ -68,6 +69,7 @@ __all__ = [
     "multi_positive_info_nce",
     "nwj",
     "pair_sums",
+    "pairwise_sigmoid",
     "place_map",
     "place_scores",
     "posterior_nce",

@@ -28,9 +28,10 @@ def _sizes(own: Mapping[str, PairSums]) -> list[int]:
 
 def _tensors(sums: PairSums) -> list[Tensor]:
     # Numbers of clips are whole up to 2^24 in single precision.
-    return [sums.positives, sums.of_rows, sums.of_columns, sums.negatives.to(sums.of_rows.dtype)]
+    number = sums.negatives.to(sums.of_rows.dtype)
+    return [sums.positives, sums.of_rows, sums.of_columns, number, sums.sigmoid_loss]
 
 
 def _like(sums: PairSums, values: Iterator[Tensor]) -> PairSums:
-    positives, of_rows, of_columns, negatives = (next(values).view_as(t) for t in _tensors(sums))
-    return PairSums(positives, of_rows, of_columns, negatives.long())
+    positives, of_rows, of_columns, number, loss = (next(values).view_as(t) for t in _tensors(sums))
+    return PairSums(positives, of_rows, of_columns, number.long(), loss)

@@ -14,7 +14,7 @@ from avmi.config.parts import Temperature
 from avmi.errors import InputError
 from avmi.mi.bound import Bound, BoundKind
 from avmi.mi.negatives import NegativeRule, all_negatives
-from avmi.mi.pair_sums import PairSums, info_nce_of_sums, pair_sums
+from avmi.mi.pair_sums import PairSums
 from avmi.mi.places import place_scores
 from avmi.mi.posterior import Posterior
 from avmi.objective.code_terms import CodeTerms
@@ -174,7 +174,7 @@ class Objective(nn.Module):
             for pair in self.graph.pairs:
                 of_scores = self._bounds_of_scores(pair, joined)
                 for name, pool in pair.terms.items():
-                    bound = of_scores.get(name) or info_nce_of_sums(
+                    bound = of_scores.get(name) or self._term_bound(name).of_sums(
                         sums[name], independent_negatives=pool.is_independent
                     )
                     terms[name] = _term(bound, pair.bound.name, self._temperature_of(pair))
@@ -186,12 +186,12 @@ class Objective(nn.Module):
         sums: dict[str, PairSums] = {}
         for pair in self.graph.pairs:
             for name, pool in pair.terms.items():
-                if needs_scores(pair, pool):
+                if self._needs_scores(name, pool):
                     continue
-                sums[name] = pair_sums(
+                sums[name] = self._term_bound(name).sums(
                     own.embeddings[pair.first],
                     joined.embeddings[pair.second],
-                    self._temperature_of(pair),
+                    temperature=self._temperature_of(pair),
                     negatives=_rule(pair, pool, joined),
                     first_clip=own.first_clip,
                 )
@@ -199,14 +199,14 @@ class Objective(nn.Module):
 
     def _bounds_of_scores(self, pair: Pair, joined: Joined) -> dict[str, Bound]:
         """Bound the MI of a pair by those of its terms that need the matrix of scores, which they share."""
-        pools = {name: pool for name, pool in pair.terms.items() if needs_scores(pair, pool)}
+        pools = {name: pool for name, pool in pair.terms.items() if self._needs_scores(name, pool)}
         if not pools:
             return {}
         first, second = joined.embeddings[pair.first], joined.embeddings[pair.second]
         temperature = self._temperature_of(pair)
         scores = place_scores(first, second, temperature)
         return {
-            name: self.bounds[name](
+            name: self._term_bound(name)(
                 scores,
                 second,
                 temperature=temperature,
@@ -215,6 +215,15 @@ class Objective(nn.Module):
             )
             for name, pool in pools.items()
         }
+
+    def _needs_scores(self, name: str, pool: NegativePool) -> bool:
+        """Say whether a term takes the matrix of scores: its bound does, or its negatives are not mutual."""
+        return not self._term_bound(name).is_of_sums or pool.count is not None
+
+    def _term_bound(self, name: str) -> TermBound:
+        bound = self.bounds[name]
+        assert isinstance(bound, TermBound)
+        return bound
 
     def _temperature_of(self, pair: Pair) -> Tensor:
         own = self.pair_log_temperatures[pair.name] if pair.temperature else self.log_temperature
@@ -234,11 +243,6 @@ class Objective(nn.Module):
             views[name] = ViewRows(own, where, grid)
         batch = len(first) if given.videos is None else len(given.videos)
         return join(views, batch=batch, like=first, videos=given.videos, seconds=given.seconds)
-
-
-def needs_scores(pair: Pair, pool: NegativePool) -> bool:
-    """Say whether a term takes the matrix of all scores; InfoNCE does without, where negatives are mutual."""
-    return not (pair.bound.name == "info_nce" and pair.places == "mean" and pool.count is None)
 
 
 def _log(temperature: Temperature) -> nn.Parameter:

@@ -13,7 +13,10 @@ from avmi.errors import InputError
 from avmi.mi.bound import Bound
 from avmi.mi.bounds import info_nce
 from avmi.mi.multi_positive import multi_positive_info_nce
+from avmi.mi.negatives import NegativeRule
+from avmi.mi.pair_sums import PairSums, info_nce_of_sums, pair_sums, pair_sums_of_sigmoid, sigmoid_of_sums
 from avmi.mi.places import clip_scores
+from avmi.mi.sigmoid import pairwise_sigmoid
 from avmi.mi.variational import (
     donsker_varadhan,
     interpolated,
@@ -32,6 +35,7 @@ FIRST_OFFSETS_NATS = {"nwj": 1.0}
 # Bounds that need the offset of a log density ratio; the others do not change when all scores move alike.
 WITH_OFFSET = ("nwj", "tuba", "jensen_shannon", "interpolated", "smile")
 WITH_BASELINE = ("tuba", "interpolated")
+OF_SUMS = ("info_nce", "sigmoid")
 WITH_RUNNING_MEAN = ("donsker_varadhan", *WITH_OFFSET)
 
 
@@ -44,7 +48,7 @@ class TermBound(nn.Module):
     before, on which the batch has no bearing, so that lower bounds stay lower bounds; the gradient with the m that the
     batch is part of, as MINE's is: a baseline one batch late lets all cosines of two views drift to one side. Where the
     bound needs a baseline for each y, log a(y) = (w · embedding of y) / t. Donsker–Varadhan divides its gradient by the
-    running mean. Running means move in training mode only, alike in every process.
+    running mean. SigLIP's loss learns an offset, too, beside the odds that it counts. Running means move in training mode only, alike in every process.
     """
 
     log_mean: Tensor
@@ -52,7 +56,7 @@ class TermBound(nn.Module):
     def __init__(self, settings: PairBound, *, places: PlaceScoring, embedding_dim: int | None) -> None:
         super().__init__()
         self.settings, self.places = settings, places
-        if settings.name in WITH_OFFSET:
+        if settings.name in (*WITH_OFFSET, "sigmoid"):
             self.offset = nn.Parameter(torch.tensor(FIRST_OFFSETS_NATS.get(settings.name, 0.0)))
         if settings.name in WITH_BASELINE:
             if embedding_dim is None:
@@ -96,6 +100,33 @@ class TermBound(nn.Module):
             self._standardized(of_clips, after), second, temperature, negatives, independent_negatives
         ).value_nats
         return replace(bound, value_nats=bound.value_nats.detach() + (trained - trained.detach()))
+
+    @property
+    def is_of_sums(self) -> bool:
+        """Whether `sums` and `of_sums` do without the matrix of scores."""
+        return self.settings.name in OF_SUMS and self.places == "mean"
+
+    def sums(
+        self,
+        first: Float[Tensor, "some places dim"],
+        second: Float[Tensor, "clips other_places dim"],
+        *,
+        temperature: Float[Tensor, ""],
+        negatives: NegativeRule,
+        first_clip: int,
+    ) -> PairSums:
+        """Add up what the bound needs of the clips from `first_clip` on, as many as `first` holds, against all."""
+        if self.settings.name == "sigmoid":
+            return pair_sums_of_sigmoid(
+                first, second, temperature, self.offset, negatives=negatives, first_clip=first_clip
+            )
+        return pair_sums(first, second, temperature, negatives=negatives, first_clip=first_clip)
+
+    def of_sums(self, sums: PairSums, *, independent_negatives: bool) -> Bound:
+        """Give the bound from the sums of all clips against all."""
+        if self.settings.name == "sigmoid":
+            return sigmoid_of_sums(sums, independent_negatives=independent_negatives)
+        return info_nce_of_sums(sums, independent_negatives=independent_negatives)
 
     def _standardized(
         self, scores: Float[Tensor, "clips clips"], log_mean: Float[Tensor, ""]
@@ -162,6 +193,10 @@ class TermBound(nn.Module):
                     negatives=negatives,
                     independent_negatives=independent,
                     log_baseline=self._log_baseline(second, temperature),
+                )
+            case "sigmoid":
+                return pairwise_sigmoid(
+                    scores + self.offset, negatives=negatives, independent_negatives=independent
                 )
             case "interpolated":
                 return interpolated(

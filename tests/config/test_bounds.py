@@ -76,7 +76,7 @@ def test_upper_bounds_are_sent_to_the_bottleneck(read: Any) -> None:
         (
             "bound: info_nze",
             "6: bound: must be info_nce, info_nce_rows, info_nce_columns, donsker_varadhan, nwj, tuba, "
-            "leave_one_out_lower, jensen_shannon, interpolated or smile, got \"info_nze\"; did you mean info_nce? "
+            "leave_one_out_lower, jensen_shannon, interpolated, smile or sigmoid, got \"info_nze\"; did you mean info_nce? "
             "(Bound on the MI of every pair)",
         ),
         ("bound: {name: nwj, alpha: 0.5}", "6: bound: alpha is for interpolated, not for nwj; remove it"),

@@ -70,6 +70,7 @@ def turned(f: Scores) -> Scores:
 # The offset after the first batch: none, or that which makes the mean of e^f over the negatives 1 (e for NWJ).
 EXPECTED: dict[str, tuple[float | None, Callable[[Scores], float]]] = {
     "info_nce": (None, lambda f: (nce(f) + nce(turned(f))) / 2),
+    "sigmoid": (None, lambda f: (nce(f) + nce(turned(f))) / 2),
     "info_nce_rows": (None, nce),
     "info_nce_columns": (None, lambda f: nce(turned(f))),
     "donsker_varadhan": (None, lambda f: positives(f) - math.log(denominator(f, math.exp))),
@@ -100,7 +101,7 @@ def test_a_pair_reports_the_formula_of_its_bound_over_clips_of_other_videos(name
 @pytest.mark.parametrize("name", NAMES)
 def test_the_loss_is_what_is_missing_to_the_ceiling_where_there_is_one(name: str) -> None:
     term = objective_of(PairBound(name=name))(batch(), videos=VIDEOS).terms["image~sound"]
-    has_ceiling = name.startswith("info_nce") or name == "interpolated"
+    has_ceiling = name.startswith("info_nce") or name in ("interpolated", "sigmoid")
     assert bool(term.ceiling_nats.isfinite()) == has_ceiling
     ceiling = float(term.ceiling_nats) if has_ceiling else 0.0
     assert float(term.loss.detach()) == pytest.approx(ceiling - float(term.bound_nats), abs=1e-6)
@@ -123,11 +124,11 @@ def learned(objective: Objective) -> set[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_only_bounds_that_need_one_learn_an_offset_or_a_baseline_and_both_get_gradients(name: str) -> None:
     objective = objective_of(PairBound(name=name))
-    free = {"offset"} if name in ("nwj", "jensen_shannon", "smile") else set()
+    free = {"offset"} if name in ("nwj", "jensen_shannon", "smile", "sigmoid") else set()
     wanted = {"offset", "baseline"} if name in ("tuba", "interpolated") else free
     assert learned(objective) == wanted
     # Against its own denominator alone a batch has nothing to say of the offset: another one comes first.
-    objective = objective_of(PairBound(name=name, **({"decay": 0.5} if wanted else {})))
+    objective = objective_of(PairBound(name=name, **({"decay": 0.5} if wanted and name != "sigmoid" else {})))
     objective({"image": unit(6, 5, seed=2), "sound": unit(6, 5, seed=3)}, videos=VIDEOS)
     given = {view: embedding.requires_grad_() for view, embedding in batch().items()}
     objective(given, videos=VIDEOS).total.backward()
