@@ -8,13 +8,16 @@ from torch import Tensor
 
 from avmi.mi.negatives import NegativeRule, strangers_in_rows
 
-# Scores of a block, 2 MB. Of 2^16 to 2^20 this was the fastest or nearly, for 1,024 and 2,048 clips (docs/training.md).
-BLOCK_SCORES = 1 << 19
+# Scores of a block, 2 MB, and the least rows that it has: the products of matrices are up to twice as slow with 16 rows as
+# with 256. Where memory is short two blocks are held beside the gradients of two views: they get 64 rows and more where
+# there are more clips, so that they stay small beside these (docs/training.md has the curves).
+BLOCK_SCORES, BLOCK_ROWS = 1 << 19, 256
+LEAST_LOW_ROWS, CLIPS_A_LOW_ROW = 64, 64
 
 
-def blocks_of(x: Tensor, y: Tensor, some: int) -> Iterator[slice]:
-    """Give blocks of the clips that x holds."""
-    step = _clips_of_block(x, y, some)
+def blocks_of(x: Tensor, y: Tensor, some: int, *, low: bool) -> Iterator[slice]:
+    """Give blocks of the clips that x holds; low ones are small."""
+    step = _clips_of_block(x, y, some, low)
     for start in range(0, some, step):
         yield slice(start, min(start + step, some))
 
@@ -24,14 +27,17 @@ def rows_of(block: slice, places: int, first_clip: int = 0) -> slice:
     return slice((first_clip + block.start) * places, (first_clip + block.stop) * places)
 
 
-def _clips_of_block(x: Tensor, y: Tensor, some: int) -> int:
-    places = len(x) // some
-    return min(max(BLOCK_SCORES // (len(y) * places), -(-16 // places)), some)
-
-
-def scratch_of(x: Tensor, y: Tensor, some: int) -> Tensor:
+def scratch_of(x: Tensor, y: Tensor, some: int, *, low: bool) -> Tensor:
     """Give room for the scores of one block."""
-    return x.new_empty(_clips_of_block(x, y, some) * (len(x) // some), len(y))
+    return x.new_empty(_clips_of_block(x, y, some, low) * (len(x) // some), len(y))
+
+
+def _clips_of_block(x: Tensor, y: Tensor, some: int, low: bool) -> int:
+    if low:
+        rows = min(max(LEAST_LOW_ROWS, len(y) // CLIPS_A_LOW_ROW), BLOCK_ROWS)
+    else:
+        rows = max(BLOCK_ROWS, BLOCK_SCORES // len(y))
+    return min(max(1, rows * some // len(x)), some)
 
 
 class Hiding:

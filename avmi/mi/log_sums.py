@@ -67,7 +67,7 @@ def log_sums(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Give the positives, the sums of rows and columns, the number of negatives, and what is kept for the gradient."""
     kept = x.new_empty((len(x), len(y)) if keeps else (0, 0))
-    scratch = None if keeps else scratch_of(x, y, some)
+    scratch = None if keeps else scratch_of(x, y, some, low=not keeps)
     hide = Hiding(NegativeRule(present, videos, seconds, least_gap_seconds), first_clip)
     places, other_places = len(x) // some, len(y) // len(present)
     positives = x.new_empty(some, places, other_places)
@@ -75,7 +75,7 @@ def log_sums(
     is_plain = _is_plain(scale)
     shift = scale.new_zeros(()) if is_plain else x.new_full((len(y),), -math.inf)
     sums = x.new_zeros(len(y))
-    for clips in blocks_of(x, y, some):
+    for clips in blocks_of(x, y, some, low=not keeps):
         at, same = rows_of(clips, places), rows_of(clips, other_places, first_clip)
         scores = kept[at] if scratch is None else scratch[: at.stop - at.start]
         scaled = x[at] * scale
@@ -121,9 +121,9 @@ def log_sums_backward(
     rows, columns = (sums.masked_fill(sums == -math.inf, math.inf) for sums in (rows, columns))
     a, b = of_rows * (-rows).exp(), of_columns * (-columns).exp()
     of_x, of_y, of_scale = torch.empty_like(x), torch.zeros_like(y), torch.zeros_like(scale)
-    scratch = scratch_of(x, y, some)
+    scratch = scratch_of(x, y, some, low=not keeps)
     weights = torch.empty_like(scratch) if is_plain and not keeps else scratch
-    for clips in blocks_of(x, y, some):
+    for clips in blocks_of(x, y, some, low=not keeps):
         at, same = rows_of(clips, places), rows_of(clips, other_places, first_clip)
         scores = kept[at] if keeps else scratch[: at.stop - at.start]
         if not keeps:

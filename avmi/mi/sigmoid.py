@@ -85,8 +85,8 @@ def sigmoid_loss(
     loss, of_offset, of_scale = (torch.zeros_like(scale) for _ in range(3))
     of_x = torch.empty_like(x) if wanted else x.new_empty(0)
     of_y = torch.zeros_like(y) if wanted else y.new_empty(0)
-    scratch = scratch_of(x, y, some)
-    for block in blocks_of(x, y, some):
+    scratch = scratch_of(x, y, some, low=False)
+    for block in blocks_of(x, y, some, low=False):
         same = slice(first_clip + block.start, first_clip + block.stop)
         log_odds = scratch[: block.stop - block.start]
         torch.mm(x[block] * scale, y.T, out=log_odds)

@@ -15,9 +15,11 @@ from avmi.mi.pair_sums import info_nce_of_embeddings
 from avmi.mi.places import place_scores
 
 
-@pytest.fixture(params=[50, 1 << 19], ids=["many blocks", "one block"])
+@pytest.fixture(params=[5, 256], ids=["many blocks", "one block"])
 def block_scores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "BLOCK_SCORES", request.param)
+    for name in ("BLOCK_ROWS", "LEAST_LOW_ROWS"):
+        monkeypatch.setattr(blocks, name, request.param)
+    monkeypatch.setattr(blocks, "BLOCK_SCORES", 1)
 
 
 @pytest.mark.parametrize("memory", ["fast", "low"])
