@@ -6,7 +6,7 @@ them, and each then has the bound of all (`avmi.objective`).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -17,7 +17,6 @@ from avmi.mi.bound import Bound, summed_up
 from avmi.mi.log_sums import scores_and_log_sums
 from avmi.mi.multi_positive import terms_of_places
 from avmi.mi.negatives import NegativeRule
-from avmi.mi.sigmoid import sigmoid_loss_of_embeddings, trained_by_sigmoid
 
 Memory = Literal["by_size", "fast", "low"]
 
@@ -33,7 +32,6 @@ class PairSums:
     of_rows: Float[Tensor, "some places"]  # log Σ e^score over the negatives of these clips
     of_columns: Float[Tensor, "clips other_places"]  # the same of all clips, over negatives among these clips
     negatives: Int[Tensor, "some"]  # number of negative clips
-    sigmoid_loss: Float[Tensor, ""]  # SigLIP's, added up over these clips; 0 where InfoNCE trains
 
     @classmethod
     def joined(cls, parts: Sequence["PairSums"]) -> "PairSums":
@@ -45,7 +43,6 @@ class PairSums:
             of_rows=torch.cat([part.of_rows for part in parts]),
             of_columns=_log_sum(torch.stack([part.of_columns for part in parts])),
             negatives=torch.cat([part.negatives for part in parts]),
-            sigmoid_loss=torch.stack([part.sigmoid_loss for part in parts]).sum(),
         )
 
 
@@ -68,34 +65,16 @@ def pair_sums(
     size_bytes = some * len(second) * places * second.shape[1] * first.element_size()
     keeps = memory == "fast" or (memory == "by_size" and size_bytes <= LARGEST_KEPT_BYTES)
     with torch.autocast(first.device.type, enabled=False):
-        sums = scores_and_log_sums(
-            first,
-            second,
-            1 / temperature,
-            negatives=negatives,
-            keeps_exponentials=keeps,
-            first_clip=first_clip,
+        return PairSums(
+            *scores_and_log_sums(
+                first,
+                second,
+                1 / temperature,
+                negatives=negatives,
+                keeps_exponentials=keeps,
+                first_clip=first_clip,
+            )
         )
-        return PairSums(*sums, sigmoid_loss=torch.zeros_like(temperature))
-
-
-def pair_sums_of_sigmoid(
-    first: Float[Tensor, "some 1 dim"],
-    second: Float[Tensor, "clips 1 dim"],
-    temperature: Float[Tensor, ""],
-    offset: Float[Tensor, ""],
-    *,
-    negatives: NegativeRule,
-    first_clip: int = 0,
-) -> PairSums:
-    """Add up SigLIP's loss as `pair_sums` does its sums, which stand beside it without gradient, for the value."""
-    with torch.autocast(first.device.type, enabled=False):
-        loss = sigmoid_loss_of_embeddings(
-            first[:, 0], second[:, 0], 1 / temperature, offset, negatives=negatives, first_clip=first_clip
-        )
-    with torch.no_grad():
-        sums = pair_sums(first, second, temperature, negatives=negatives, memory="low", first_clip=first_clip)
-    return replace(sums, sigmoid_loss=loss)
 
 
 def info_nce_of_sums(sums: PairSums, *, independent_negatives: bool = True) -> Bound:
@@ -113,10 +92,16 @@ def info_nce_of_sums(sums: PairSums, *, independent_negatives: bool = True) -> B
     )
 
 
-def sigmoid_of_sums(sums: PairSums, *, independent_negatives: bool = True) -> Bound:
-    """Report InfoNCE and train by SigLIP's loss, as `pairwise_sigmoid` does, from the sums of all clips against all."""
-    bound = info_nce_of_sums(sums, independent_negatives=independent_negatives)
-    return trained_by_sigmoid(bound, sums.sigmoid_loss / bound.counted.clamp(min=1))
+def log_mean_of_sums(sums: PairSums) -> Float[Tensor, ""]:
+    """Give the logarithm of the mean of e^score over negatives, averaged over the first view's places; 0 without any."""
+    counted = sums.negatives > 0
+    other_places = sums.of_columns.shape[1]
+    log_means = (
+        sums.of_rows - (sums.negatives.clamp(min=1) * other_places).to(sums.of_rows.dtype).log()[:, None]
+    )
+    number = (counted.sum() * sums.of_rows.shape[1]).clamp(min=1)
+    log_mean = _log_sum(log_means.flatten()[:, None, None])[0, 0] - number.to(log_means.dtype).log()
+    return torch.where(counted.any(), log_mean, torch.zeros_like(log_mean))
 
 
 def info_nce_of_embeddings(

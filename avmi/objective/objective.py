@@ -20,8 +20,8 @@ from avmi.mi.posterior import Posterior
 from avmi.objective.code_terms import CodeTerms
 from avmi.objective.codes import Codes, join_codes
 from avmi.objective.joined import Joined, OwnClips, ViewRows, join
-from avmi.objective.joined_sums import join_sums
-from avmi.objective.term_bound import TermBound
+from avmi.objective.joined_sums import add_up, join_sums
+from avmi.objective.term_bound import OwnScores, TermBound
 from avmi.objective.uneven import Facts, padded
 from avmi.views.graph import Pair, ViewGraph
 
@@ -170,32 +170,39 @@ class Objective(nn.Module):
         """Bound the MI of every pair, once for each pool of its negatives; alike in every process."""
         terms: dict[str, PairTerm] = {}
         with torch.autocast(next(iter(joined.embeddings.values())).device.type, enabled=False):
-            sums = self._sums(joined)
+            sums, losses = self._sums(joined)
             for pair in self.graph.pairs:
                 of_scores = self._bounds_of_scores(pair, joined)
                 for name, pool in pair.terms.items():
                     bound = of_scores.get(name) or self._term_bound(name).of_sums(
-                        sums[name], independent_negatives=pool.is_independent
+                        sums[name], losses.get(name), independent_negatives=pool.is_independent
                     )
                     terms[name] = _term(bound, pair.bound.name, self._temperature_of(pair))
         return terms
 
-    def _sums(self, joined: Joined) -> dict[str, PairSums]:
-        """Sum over negatives for the terms that need no matrix of scores: this process's clips, joined with the others'."""
-        own = joined.own or OwnClips(joined.embeddings, 0)
-        sums: dict[str, PairSums] = {}
-        for pair in self.graph.pairs:
-            for name, pool in pair.terms.items():
-                if self._needs_scores(name, pool):
-                    continue
-                sums[name] = self._term_bound(name).sums(
-                    own.embeddings[pair.first],
-                    joined.embeddings[pair.second],
-                    temperature=self._temperature_of(pair),
-                    negatives=_rule(pair, pool, joined),
-                    first_clip=own.first_clip,
-                )
-        return sums if joined.own is None else join_sums(sums)
+    def _sums(self, joined: Joined) -> tuple[dict[str, PairSums], dict[str, Tensor]]:
+        """Give sums over negatives, and losses that are not made of them, of the terms that need no matrix of scores.
+
+        Every process adds up over its own clips, and all is joined.
+        """
+        clips = joined.own or OwnClips(joined.embeddings, 0)
+        scored = {
+            name: OwnScores(
+                clips.embeddings[pair.first],
+                joined.embeddings[pair.second],
+                self._temperature_of(pair),
+                _rule(pair, pool, joined),
+                clips.first_clip,
+            )
+            for pair in self.graph.pairs
+            for name, pool in pair.terms.items()
+            if not self._needs_scores(name, pool)
+        }
+        own = {name: self._term_bound(name).sums(scores) for name, scores in scored.items()}
+        sums = own if joined.own is None else join_sums(own)
+        found = {name: self._term_bound(name).own_loss(scores, sums[name]) for name, scores in scored.items()}
+        losses = {name: loss for name, loss in found.items() if loss is not None}
+        return sums, losses if joined.own is None else add_up(losses)
 
     def _bounds_of_scores(self, pair: Pair, joined: Joined) -> dict[str, Bound]:
         """Bound the MI of a pair by those of its terms that need the matrix of scores, which they share."""

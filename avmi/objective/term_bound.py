@@ -1,7 +1,7 @@
 """Scores of one view pair → the bound that its configuration names, with what that bound learns beside the encoders."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,9 +14,9 @@ from avmi.mi.bound import Bound
 from avmi.mi.bounds import info_nce
 from avmi.mi.multi_positive import multi_positive_info_nce
 from avmi.mi.negatives import NegativeRule
-from avmi.mi.pair_sums import PairSums, info_nce_of_sums, pair_sums, pair_sums_of_sigmoid, sigmoid_of_sums
+from avmi.mi.pair_sums import PairSums, info_nce_of_sums, log_mean_of_sums, pair_sums
 from avmi.mi.places import clip_scores
-from avmi.mi.sigmoid import pairwise_sigmoid
+from avmi.mi.sigmoid import pairwise_sigmoid, sigmoid_loss_of_embeddings, trained_by_sigmoid
 from avmi.mi.variational import (
     donsker_varadhan,
     interpolated,
@@ -39,6 +39,17 @@ OF_SUMS = ("info_nce", "sigmoid")
 WITH_RUNNING_MEAN = ("donsker_varadhan", *WITH_OFFSET)
 
 
+@dataclass(frozen=True)
+class OwnScores:
+    """What the scores of some clips of one view, from `first_clip` on, against all clips of another are made of."""
+
+    first: Float[Tensor, "some places dim"]
+    second: Float[Tensor, "clips other_places dim"]
+    temperature: Float[Tensor, ""]
+    negatives: NegativeRule
+    first_clip: int
+
+
 class TermBound(nn.Module):
     """The bound of one term of the loss: a view pair with one pool of negatives.
 
@@ -48,7 +59,8 @@ class TermBound(nn.Module):
     before, on which the batch has no bearing, so that lower bounds stay lower bounds; the gradient with the m that the
     batch is part of, as MINE's is: a baseline one batch late lets all cosines of two views drift to one side. Where the
     bound needs a baseline for each y, log a(y) = (w · embedding of y) / t. Donsker–Varadhan divides its gradient by the
-    running mean. SigLIP's loss learns an offset, too, beside the odds that it counts. Running means move in training mode only, alike in every process.
+    running mean. SigLIP's loss takes the m of
+    this batch, as the value that is reported has no m in it. Running means move in training mode only, alike in every process.
     """
 
     log_mean: Tensor
@@ -106,27 +118,37 @@ class TermBound(nn.Module):
         """Whether `sums` and `of_sums` do without the matrix of scores."""
         return self.settings.name in OF_SUMS and self.places == "mean"
 
-    def sums(
-        self,
-        first: Float[Tensor, "some places dim"],
-        second: Float[Tensor, "clips other_places dim"],
-        *,
-        temperature: Float[Tensor, ""],
-        negatives: NegativeRule,
-        first_clip: int,
-    ) -> PairSums:
-        """Add up what the bound needs of the clips from `first_clip` on, as many as `first` holds, against all."""
-        if self.settings.name == "sigmoid":
-            return pair_sums_of_sigmoid(
-                first, second, temperature, self.offset, negatives=negatives, first_clip=first_clip
+    def sums(self, own: OwnScores) -> PairSums:
+        """Sum over the negatives of these clips."""
+        # SigLIP's loss is not made of these sums: they tell what is reported, and where the scores lie.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.settings.name != "sigmoid"):
+            return pair_sums(
+                own.first,
+                own.second,
+                own.temperature,
+                negatives=own.negatives,
+                first_clip=own.first_clip,
             )
-        return pair_sums(first, second, temperature, negatives=negatives, first_clip=first_clip)
 
-    def of_sums(self, sums: PairSums, *, independent_negatives: bool) -> Bound:
-        """Give the bound from the sums of all clips against all."""
-        if self.settings.name == "sigmoid":
-            return sigmoid_of_sums(sums, independent_negatives=independent_negatives)
-        return info_nce_of_sums(sums, independent_negatives=independent_negatives)
+    def own_loss(self, own: OwnScores, sums: PairSums) -> Float[Tensor, ""] | None:
+        """Add up SigLIP's loss over these clips, with the sums of all; None where the bound is another."""
+        if self.settings.name != "sigmoid":
+            return None
+        return sigmoid_loss_of_embeddings(
+            own.first[:, 0],
+            own.second[:, 0],
+            1 / own.temperature,
+            self.offset - log_mean_of_sums(sums),
+            negatives=own.negatives,
+            first_clip=own.first_clip,
+        )
+
+    def of_sums(
+        self, sums: PairSums, loss: Float[Tensor, ""] | None, *, independent_negatives: bool
+    ) -> Bound:
+        """Give the bound from the sums of all clips against all, and the loss of all where there is one."""
+        bound = info_nce_of_sums(sums, independent_negatives=independent_negatives)
+        return bound if loss is None else trained_by_sigmoid(bound, loss / bound.counted.clamp(min=1))
 
     def _standardized(
         self, scores: Float[Tensor, "clips clips"], log_mean: Float[Tensor, ""]
@@ -195,8 +217,11 @@ class TermBound(nn.Module):
                     log_baseline=self._log_baseline(second, temperature),
                 )
             case "sigmoid":
+                log_mean = log_mean_of_negatives(scores, negatives=negatives).detach()
                 return pairwise_sigmoid(
-                    scores + self.offset, negatives=negatives, independent_negatives=independent
+                    self._standardized(scores, log_mean),
+                    negatives=negatives,
+                    independent_negatives=independent,
                 )
             case "interpolated":
                 return interpolated(
