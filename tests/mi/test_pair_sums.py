@@ -7,8 +7,8 @@ import pytest
 import torch
 from embedded_pairs import CLIPS, RULES, rule_of, tensors
 
-from avmi.mi.negatives import NegativeRule
-from avmi.mi.pair_sums import PairSums, info_nce_of_embeddings, info_nce_of_sums, pair_sums
+from avmi.mi.negatives import NegativeRule, negatives_in_rows
+from avmi.mi.pair_sums import PairSums, info_nce_of_embeddings, info_nce_of_sums, log_mean_of_sums, pair_sums
 
 BORDERS = (0, 11, 12, 30, CLIPS)
 
@@ -49,3 +49,20 @@ def test_a_clip_without_negatives_in_any_part_has_no_part_in_the_gradient() -> N
     assert bool((joined.of_columns == -math.inf).all())
     info_nce_of_sums(joined).value_nats.backward()
     assert all(float(tensor.grad.abs().max()) == 0 for tensor in ours)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_log_mean_is_that_of_the_exponentials_of_each_clip_s_negatives(name: str) -> None:
+    rule, (first, second, temperature) = rule_of(name), tensors(0.5, places=(3, 2))
+    found = log_mean_of_sums(pair_sums(first, second, temperature, negatives=rule))
+    scores = torch.einsum("ipd,jqd->ipjq", first, second) / temperature
+    mask = negatives_in_rows(rule, slice(None))
+    means = [
+        scores[i, p, mask[i]].exp().mean().item() for i in range(CLIPS) if mask[i].any() for p in range(3)
+    ]
+    assert float(found.detach()) == pytest.approx(math.log(sum(means) / len(means)))
+
+
+def test_without_any_negative_the_log_mean_is_0() -> None:
+    rule = NegativeRule(torch.ones(CLIPS, dtype=torch.bool), torch.zeros(CLIPS, dtype=torch.long))
+    assert float(log_mean_of_sums(pair_sums(*tensors(0.5), negatives=rule)).detach()) == 0.0

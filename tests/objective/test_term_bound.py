@@ -13,6 +13,8 @@ from avmi.config.pair_settings import NegativePool, PairSettings
 from avmi.config.parts import Temperature
 from avmi.config.views import AudioView, FeatureView, FrameView, View
 from avmi.errors import InputError
+from avmi.mi.sigmoid import pairwise_sigmoid
+from avmi.mi.variational import log_mean_of_negatives
 from avmi.objective import Loss, Objective
 from avmi.views.graph import build_graph
 
@@ -281,3 +283,18 @@ def test_the_running_mean_stays_in_evaluation_and_where_a_batch_has_no_negatives
     objective({"image": unit(6, 5, seed=2), "sound": unit(6, 5, seed=3)}, videos=VIDEOS)
     assert torch.equal(objective.bounds["image~sound"].log_mean, before)
     assert torch.equal(objective.state_dict()["bounds.image~sound.log_mean"], before)
+
+
+def test_sigmoid_trains_by_the_loss_of_scores_above_the_mean_of_their_batch() -> None:
+    objective = objective_of(PairBound(name="sigmoid"))
+    ours, theirs = batch(), batch()
+    for view in ours:
+        ours[view], theirs[view] = ours[view].requires_grad_(), theirs[view].clone().requires_grad_()
+    objective(ours, videos=VIDEOS).total.backward()
+    mask = VIDEOS[:, None] != VIDEOS[None, :]
+    temperature = objective.log_temperature.exp().detach()
+    scores = theirs["image"] @ theirs["sound"].T / temperature
+    log_mean = log_mean_of_negatives(scores, negatives=mask).detach()
+    (-pairwise_sigmoid(scores - log_mean, negatives=mask).value_nats).backward()
+    for view, tensor in ours.items():
+        torch.testing.assert_close(tensor.grad, theirs[view].grad)
