@@ -1,16 +1,14 @@
 """Encoders with their configuration ↔ a checkpoint folder that rebuilds them and the preprocessing.
 
 A checkpoint is a folder: weights.safetensors (the encoders, constants of the preprocessing among
-them), config.yaml (the resolved pretraining configuration), meta.json (versions, step, hash of the
-weights, metrics), train_videos.txt (content ids of the videos it was trained on). Nothing in it is code.
+them), config.yaml (the resolved pretraining configuration), meta.json (versions, step, hashes of all
+files, metrics), train_videos.txt (content ids of the videos it was trained on). Nothing in it is code.
 """
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +23,12 @@ from avmi.config.schema import PretrainConfig
 from avmi.errors import CheckpointError, ConfigError
 from avmi.models.encoders import Encoders, LogMelStatistics
 from avmi.types import StrPath
+from avmi.whole_folder import damaged_files, replace_folder, sha256_of, sync_folder, temporary_beside
 
 FORMAT_VERSION = 1
 WEIGHTS_FILE, CONFIG_FILE, META_FILE = "weights.safetensors", "config.yaml", "meta.json"
 TRAIN_VIDEOS_FILE = "train_videos.txt"
+_LOADED_FILES = (WEIGHTS_FILE, CONFIG_FILE, TRAIN_VIDEOS_FILE)  # the others are for resuming
 STEP_FOLDER = re.compile(r"step_\d{8}")
 
 
@@ -60,27 +60,28 @@ def save_checkpoint(
     `write_more` may add files before the folder gets its name (a training state).
     """
     folder = Path(folder)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
-    temporary.mkdir(parents=True)
+    temporary = temporary_beside(folder)
     try:
         save_file(tensors_of(encoders), temporary / WEIGHTS_FILE)
-        model_hash = sha256_of(temporary / WEIGHTS_FILE)
         (temporary / CONFIG_FILE).write_text(dump_config(config), encoding="utf-8")
         (temporary / TRAIN_VIDEOS_FILE).write_text("".join(f"{v}\n" for v in sorted(train_videos)))
         if write_more is not None:
             write_more(temporary)
+        hashes = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
         meta = {
             "format_version": FORMAT_VERSION,
-            "model_hash": model_hash,
+            "model_hash": hashes[WEIGHTS_FILE],
             "step": step,
             "metrics": dict(metrics),
+            "files": hashes,
         }
+        meta["meta_hash"] = _hash_of(meta)
         (temporary / META_FILE).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
-        _sync(temporary)
+        sync_folder(temporary)
         replace_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return model_hash
+    return hashes[WEIGHTS_FILE]
 
 
 def load_checkpoint(path: StrPath) -> Checkpoint:
@@ -90,12 +91,7 @@ def load_checkpoint(path: StrPath) -> Checkpoint:
     """
     folder = find_checkpoint(path)
     meta = read_meta(folder)
-    weights = folder / WEIGHTS_FILE
-    if not weights.is_file() or sha256_of(weights) != meta["model_hash"]:
-        raise CheckpointError(
-            f"{weights} is missing or damaged (its hash is not the one in {META_FILE}): "
-            "use another checkpoint of the run"
-        )
+    _require_whole(folder, {n: h for n, h in meta["files"].items() if n in _LOADED_FILES})
     try:
         config = load_config(folder / CONFIG_FILE, [], schema=PretrainConfig)
     except ConfigError as error:
@@ -105,7 +101,7 @@ def load_checkpoint(path: StrPath) -> Checkpoint:
         ) from error
     settings = config.encoders.without_weights()
     encoders = Encoders(config.views, settings, log_mel=LogMelStatistics(0.0, 1.0))
-    load_tensors(encoders, weights)
+    load_tensors(encoders, folder / WEIGHTS_FILE)
     videos = folder / TRAIN_VIDEOS_FILE
     return Checkpoint(
         encoders=encoders.eval(),
@@ -147,7 +143,10 @@ def step_folders(run: Path) -> list[Path]:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """Read and check meta.json; raises `CheckpointError` for another version or a damaged file."""
+    """Read and check meta.json; raises `CheckpointError` for another version or a damaged file.
+
+    `files` gives the hashes of the others: of the weights alone in checkpoints that were written before there were more.
+    """
     try:
         meta = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
         version = meta["format_version"]
@@ -160,7 +159,30 @@ def read_meta(folder: Path) -> dict[str, Any]:
         )
     if not isinstance(meta.get("model_hash"), str) or not isinstance(meta.get("step"), int):
         raise CheckpointError(f"{folder / META_FILE} lacks model_hash or step: the file is damaged")
-    return {"metrics": {}, **meta}
+    written = meta.pop("meta_hash", None)
+    if (written is not None or "files" in meta) and written != _hash_of(meta):
+        raise CheckpointError(f"{folder / META_FILE} is damaged: its hash is not the one that stands in it")
+    return {"metrics": {}, "files": {WEIGHTS_FILE: meta["model_hash"]}, **meta}
+
+
+def require_whole(folder: Path) -> dict[str, Any]:
+    """Check every file of a checkpoint against its hash and give the meta data; raises `CheckpointError`."""
+    meta = read_meta(folder)
+    _require_whole(folder, meta["files"])
+    return meta
+
+
+def _require_whole(folder: Path, hashes: Mapping[str, str]) -> None:
+    if damaged := damaged_files(folder, hashes):
+        names = ", ".join(path.name for path in damaged)
+        raise CheckpointError(
+            f"{folder}: {names} is missing or damaged (its hash is not the one in {META_FILE}): "
+            "use another checkpoint of the run"
+        )
+
+
+def _hash_of(meta: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def load_tensors(module: nn.Module, path: Path) -> None:
@@ -177,30 +199,3 @@ def load_tensors(module: nn.Module, path: Path) -> None:
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """Copy a module's state to contiguous CPU tensors."""
     return {n: t.detach().cpu().contiguous().clone() for n, t in module.state_dict().items()}
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def replace_folder(temporary: Path, folder: Path) -> None:
-    """Give a finished folder its name, putting aside one that stands there."""
-    if folder.exists():
-        old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
-        folder.rename(old)
-        temporary.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        temporary.rename(folder)
-
-
-def _sync(folder: Path) -> None:
-    """Force the files to the disk, so that the rename never names an empty one."""
-    for path in [*folder.iterdir(), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

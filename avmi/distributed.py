@@ -1,11 +1,20 @@
 """Tensors of this process ↔ tensors of all processes; the only file that touches torch.distributed."""
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
+
+from avmi.errors import AvmiError, ProcessLost
+from avmi.later import Later
+
+Result = TypeVar("Result")
+
+LOST = "another process of this run has ended: its own error, or the launcher, says why"
 
 
 def world_size() -> int:
@@ -62,6 +71,67 @@ def gather_objects(value: object) -> list[Any]:
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def on_main(task: Callable[[], Result]) -> Result:
+    """Do something in the first process alone, and give all processes its result, or raise its error in all."""
+    if world_size() == 1:
+        return task()
+    outcome: Result | Exception | None = None
+    if rank() == 0:
+        try:
+            outcome = task()
+        except Exception as error:
+            outcome = error
+    first = gather_objects(outcome)[0]
+    if isinstance(first, AvmiError):
+        first.is_told = rank() != 0
+        raise first
+    if isinstance(first, Exception):
+        raise (first if rank() == 0 else ProcessLost(LOST)) from None
+    result: Result = first
+    return result
+
+
+@contextmanager
+def other_processes() -> Iterator[None]:
+    """Say in one sentence that another process has ended, where torch raises a long error of its sockets.
+
+    Raises `ProcessLost`.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if world_size() > 1 and (isinstance(error, dist.DistError) or _is_of_gloo(error)):
+            raise ProcessLost(LOST) from error
+        raise
+
+
+def _is_of_gloo(error: RuntimeError) -> bool:
+    """Tell errors of connections: gloo has no class for them, and names its source file or itself."""
+    return any(
+        word in str(error) for word in ("gloo", "Connection closed by peer", "Connection reset by peer")
+    )
+
+
+class Largest:
+    """The largest of one number of each process; it is asked for at once and given later, and nothing waits meanwhile."""
+
+    def __init__(self, number: float, *, device: torch.device) -> None:
+        # Filled on the device: a copy from here would make a GPU wait.
+        self._number = torch.full((1,), number, device=device)
+        self._asked = dist.all_reduce(self._number, op=dist.ReduceOp.MAX, async_op=True)
+        self._later: Later | None = None
+        if device.type != "cpu":  # what waits here is the device's queue of work, not this process
+            self._asked.wait()
+            self._later = Later(self._number)
+
+    def answer(self) -> float:
+        """Give the number, the same to all."""
+        if self._later is not None:
+            return self._later.values()[0]
+        self._asked.wait()
+        return float(self._number)
 
 
 class _GatherWithGradient(torch.autograd.Function):

@@ -5,6 +5,7 @@ class AvmiError(Exception):
     """Base of all avmi errors; its text is shown to the user as it is, without a traceback."""
 
     exit_code = 1
+    is_told = False  # whether another process, in which it happened alike, says it to the user
 
 
 class UsageError(AvmiError):
@@ -44,7 +45,18 @@ class InputError(AvmiError):
 
 
 class TrainingError(AvmiError):
-    """Training cannot go on: a non-finite loss, or no usable data."""
+    """Training cannot go on: a loss or gradient that is not finite, or no usable data."""
+
+
+class ProcessLost(AvmiError):
+    """Another process of a run in several processes has ended, so that this one cannot go on."""
+
+
+class Preempted(AvmiError):
+    """A signal asked the run to end; it can be resumed where it stopped."""
+
+    # EX_TEMPFAIL of BSD's sysexits.h: "try again later". Schedulers can tell it from a failure.
+    exit_code = 75
 
 
 class WorkerError(AvmiError):

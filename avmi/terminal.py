@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -18,6 +19,9 @@ from avmi.errors import AvmiError
 TRACEBACK_VARIABLE = "AVMI_TRACEBACK"
 
 STOPPED = 130  # what a shell reports of a program that Ctrl-C ended: 128 + SIGINT
+
+# A launcher ends all processes as soon as one has ended: the one that says what has happened needs a moment.
+_TELLING_SECONDS = 1.0
 
 # Torch hands over errors of its worker processes with their whole traceback as the text.
 _WORKER_TRACEBACK = "Original Traceback (most recent call last):"
@@ -59,7 +63,10 @@ def run(app: Callable[..., Any], arguments: Sequence[str]) -> int:
         if os.environ.get(TRACEBACK_VARIABLE):
             traceback.print_exc()
         code, text = explained(error)
-        print(text, file=sys.stderr, flush=True)
+        if isinstance(error, AvmiError) and error.is_told:
+            time.sleep(_TELLING_SECONDS)
+        else:
+            print(text, file=sys.stderr, flush=True)
         return code
 
 
@@ -74,7 +81,7 @@ def explained(error: BaseException) -> tuple[int, str]:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return (
             1,
-            "avmi: out of memory; use smaller batches (data.batch_clips), fewer workers or smaller views",
+            "avmi: out of memory; use chunks (optimizer.chunk_clips), smaller batches, fewer workers or smaller views",
         )
     if isinstance(error, OSError) and error.strerror:
         at = f"{error.filename}: " if error.filename is not None else ""

@@ -24,12 +24,12 @@ from avmi.data import Batch
 from avmi.models.encoders import Encoders, LogMelStatistics
 from avmi.objective import Loss, Objective
 from avmi.report.mi_matrix import matrix_pixels
-from avmi.training.collapse import CollapseWatch
-from avmi.training.embedding_scalars import scalars_of_batch
-from avmi.training.evaluation import HeldOut, embed_held_out, evaluate
-from avmi.training.log import scalars_of
-from avmi.training.saturated import SaturatedTerms
-from avmi.training.view_matrix import view_matrix
+from avmi.training.watching.collapse import CollapseWatch
+from avmi.training.watching.embedding_scalars import scalars_of_batch
+from avmi.training.watching.evaluation import HeldOut, embed_held_out, evaluate
+from avmi.training.watching.loss_scalars import scalars_of
+from avmi.training.watching.saturated import SaturatedTerms
+from avmi.training.watching.view_matrix import view_matrix
 from avmi.views.graph import ViewGraph, graph_of
 from avmi.views.shapes import view_shapes
 

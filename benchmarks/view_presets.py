@@ -143,7 +143,7 @@ def _measured_steps(run: Run) -> dict[str, float]:
     from avmi.config.load import load_config
     from avmi.config.schema import PretrainConfig
     from avmi.corpus.manifest import read_manifest
-    from avmi.training.log import read_metrics
+    from avmi.training.watching.log import read_metrics
 
     data = load_config(CONFIGS / f"{run.preset}.yaml", [], schema=PretrainConfig).data
     videos = len(read_manifest(run.corpus).split("train"))

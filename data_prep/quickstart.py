@@ -86,7 +86,7 @@ def write_report(plan: Plan, walked: Walked) -> Path:
     # Here, because these import torch, which the walk itself does without.
     from avmi.report.overview import Command, Overview, overview_page
     from avmi.report.page import write_page
-    from avmi.training.log import read_metrics
+    from avmi.training.watching.log import read_metrics
 
     play = "emulated play with its own sound, recorded here"
     page = overview_page(

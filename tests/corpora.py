@@ -92,7 +92,13 @@ def tiny_config(corpus: Path, run: Path, **changes: Any) -> PretrainConfig:
         },
         "data": {"batch_clips": 6, "workers": 0, "evaluation_clips_per_video": 2},
         "optimizer": {"steps": 4, "learning_rate": 3e-3},
-        "logging": {"log_every_steps": 1, "evaluate_every_steps": 2, "checkpoint_every_steps": 2},
+        "logging": {
+            "log_every_steps": 1,
+            "evaluate_every_steps": 2,
+            "checkpoint_every_steps": 2,
+            "examples": 0,  # what is shown has tests of its own
+            "projector_clips": 0,
+        },
     }
     for key, value in changes.items():
         merges = isinstance(value, dict) and key in settings and key != "views"

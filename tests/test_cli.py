@@ -20,7 +20,7 @@ from avmi import __version__
 from avmi.cli import app
 from avmi.config.schema import FinetuneConfig, PretrainConfig
 from avmi.engine.share import Share
-from avmi.errors import ConfigError, CorpusError, DecodeError, UsageError
+from avmi.errors import AvmiError, ConfigError, CorpusError, DecodeError, Preempted, UsageError
 from avmi.terminal import run
 
 # Verb → its arguments in order, and its options. A change here is a change for every user's scripts.
@@ -465,6 +465,11 @@ def fail(error: BaseException) -> Callable[[], None]:
     return effect
 
 
+def told(error: AvmiError) -> AvmiError:
+    error.is_told = True
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
@@ -480,6 +485,8 @@ def fail(error: BaseException) -> Callable[[], None]:
             "avmi: a.mp4: cut short\n",
         ),
         (KeyboardInterrupt(), 130, "avmi: stopped\n"),
+        (Preempted("stopped by SIGTERM after step 3"), 75, "avmi: stopped by SIGTERM after step 3\n"),
+        (told(CorpusError("another process says it")), 1, ""),
         (
             ZeroDivisionError("division\nby zero"),
             1,
@@ -490,7 +497,7 @@ def fail(error: BaseException) -> Callable[[], None]:
         (
             OutOfMemoryError("CUDA out of memory"),
             1,
-            "avmi: out of memory; use smaller batches (data.batch_clips), fewer workers or smaller views\n",
+            "avmi: out of memory; use chunks (optimizer.chunk_clips), smaller batches, fewer workers or smaller views\n",
         ),
     ],
 )

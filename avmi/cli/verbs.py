@@ -32,7 +32,7 @@ app = typer.Typer(
     help="Learn representations of sight and sound from unlabelled video.\n\n"
     "prepare a folder of videos, pretrain encoders on it, then embed, index, retrieve, evaluate, finetune.",
     epilog="Results go to stdout, progress and errors to stderr. "
-    "Exit codes: 0 done, 1 the run failed, 2 bad usage or configuration.",
+    "Exit codes: 0 done, 1 the run failed, 2 bad usage or configuration, 75 training stopped by a signal and saved.",
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -21,6 +21,18 @@ ImageBackbone = Literal[
 VideoBackbone = Literal["r2plus1d_18", "mc3_18", "r3d_18", "s3d"]
 BackboneName = Literal[ImageBackbone, VideoBackbone]
 Precision = Literal["by_device", "fp32", "bf16", "fp16"]
+# Those of accelerate 1.15; older ones know fewer.
+TrackerName = Literal[
+    "aim",
+    "clearml",
+    "comet_ml",
+    "dvclive",
+    "mlflow",
+    "swanlab",
+    "tensorboard",
+    "trackio",
+    "wandb",
+]
 
 
 class ImageInput(Settings):
@@ -101,6 +113,12 @@ class Backbone(Settings):
         le=2048,
         description="Channels of small_conv's last map with pooling places; empty: 8 x width. Fewer make its "
         "convolution, the feature and the head smaller.",
+    )
+
+    checkpoint_activations: bool = Field(
+        default=False,
+        description="Keep what goes from stage to stage only, and compute a stage's activations again in the backward "
+        "pass: less memory for about a third more time, with the same gradients.",
     )
 
     @field_validator("weights", mode="before")
@@ -201,11 +219,32 @@ class Optimizer(Settings):
     )
     max_gradient_norm: float = Field(default=5.0, gt=0, description="Gradients are scaled down to this norm.")
     accumulation_steps: int = Field(
-        default=1, ge=1, description="Batches of one optimizer step; each has its own negatives."
+        default=1,
+        ge=1,
+        description="Batches of one optimizer step; the loss is the mean over them, and each has its own negatives "
+        "(a large batch in little memory is chunk_clips of pretraining).",
     )
     precision: Precision = Field(
         default="by_device",
         description="by_device: bf16 on GPUs that have it, fp16 on older ones, fp32 on CPUs.",
+    )
+
+
+class PretrainOptimizer(Optimizer):
+    """AdamW, and how a large batch is fitted into the memory of one process."""
+
+    chunk_clips: int | None = Field(
+        default=None,
+        ge=2,
+        description="Most clips of a batch that the encoders take at a time, where their activations would not fit; "
+        "empty: all of them. Negatives still come from the whole batch of all processes, and the gradients are its own, "
+        "for one more forward pass, about a third. Batch normalization sees the clips of a chunk.",
+    )
+    sharded: bool = Field(
+        default=False,
+        description="Divide AdamW's moments among the processes: of 16 bytes a weight (weight, gradient, two moments) "
+        "8 fewer in each, nearly, with many processes. The steps are the same; weights are exchanged once more. One "
+        "process alone takes no notice.",
     )
 
 
@@ -221,3 +260,33 @@ class Logging(Settings):
     )
     checkpoint_every_steps: int = Field(default=200, ge=1, description="Steps between two checkpoints.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept beside the best one.")
+    trackers: tuple[TrackerName, ...] = Field(
+        default=(),
+        description="Experiment trackers that get every scalar, too, through accelerate; each needs its package. "
+        "RUN/tensorboard and RUN/metrics.jsonl are written in any case (tensorboard here is a second copy of the "
+        "scalars, with the hyperparameters).",
+    )
+    tracker_project: str = Field(
+        default="avmi",
+        min_length=1,
+        description="Project, or experiment, under which trackers file the run; the run's own name is its folder's.",
+    )
+
+
+class PretrainLogging(Logging):
+    """What the run folder records of pretraining, and when."""
+
+    projector_clips: int = Field(
+        default=256,
+        ge=0,
+        le=10000,  # two points each in a sprite of 8,192 px, more than which browsers refuse
+        description="Held-out clips in TensorBoard's embedding projector at most, with their pictures, as of the last "
+        "evaluation (8 kB a clip and view); 0 writes none.",
+    )
+    examples: int = Field(
+        default=4,
+        ge=0,
+        le=32,
+        description="Held-out pictures that are shown at each evaluation with the sounds that they retrieve (of 1.6 s "
+        "at 16 kHz, 0.3 MB each in TensorBoard's file, every time); 0 shows none.",
+    )

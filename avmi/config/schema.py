@@ -11,7 +11,16 @@ from avmi.config.bottleneck import Bottleneck, Private
 from avmi.config.bounds import INFO_NCE, PairBound
 from avmi.config.data import Data
 from avmi.config.pair_settings import OTHER_VIDEOS, NegativePool, PairSettings, PlaceScoring
-from avmi.config.parts import Encoders, ImageInput, Logging, LogMel, Optimizer, Temperature
+from avmi.config.parts import (
+    Encoders,
+    ImageInput,
+    Logging,
+    LogMel,
+    Optimizer,
+    PretrainLogging,
+    PretrainOptimizer,
+    Temperature,
+)
 from avmi.config.views import View
 
 PairChoice = Literal["cross_modal", "all"]
@@ -52,8 +61,13 @@ class PretrainConfig(Settings):
         default=Private(), description="Private parts of codes, where encoders.head.private_dim makes some."
     )
     data: Data = Field(default=Data(), description="Clips, batches, decoding.")
-    optimizer: Optimizer = Field(default=Optimizer(), description="AdamW and its schedule.")
-    logging: Logging = Field(default=Logging(), description="Scalars, evaluations, checkpoints.")
+    optimizer: PretrainOptimizer = Field(
+        default=PretrainOptimizer(),
+        description="AdamW, its schedule, and how batches are fitted into memory.",
+    )
+    logging: PretrainLogging = Field(
+        default=PretrainLogging(), description="Scalars, evaluations, checkpoints, what is shown."
+    )
 
 
 class FinetuneConfig(Settings):

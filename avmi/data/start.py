@@ -5,9 +5,11 @@ import multiprocessing
 import multiprocessing.context
 import multiprocessing.process
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 
 import torch
 
@@ -19,6 +21,11 @@ METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods()
 _PRELOADED = "avmi.data.preload"
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _environment = threading.Lock()
+# They ask a run to end, perhaps at the end of its step, and schedulers send them to all of its processes: workers are
+# needed until then, and their parent ends them.
+_NOT_FOR_WORKERS = {
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)
+}
 
 
 def warm_up(workers: int) -> None:
@@ -65,13 +72,28 @@ def _for_workers() -> Iterator[None]:
         before = {name: os.environ.get(name) for name in wanted}
         os.environ.update(wanted)
         try:
-            yield
+            with _signals_blocked():
+                yield
         finally:
             for name, value in before.items():
                 if value is None:
                     del os.environ[name]
                 else:
                     os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Start processes that never see these signals: what is blocked here stays so in them. Here they come afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # it would be started with the server, and then unblock what it blocks
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def share_cores(workers: int) -> None:

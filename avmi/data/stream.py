@@ -1,5 +1,6 @@
 """A manifest and a seed → an endless stream of visits, and each process's share of its positions."""
 
+import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 
@@ -13,6 +14,7 @@ from avmi.data.quarantine import Quarantine
 from avmi.data.seeds import stable_seed
 from avmi.data.turn import finish
 from avmi.errors import CorpusError, TrainingError
+from avmi.store.packing import read_packing
 
 # A draw that fails is replaced by other videos; this many failures in a row mean a lost disk, not bad files.
 MOST_REPLACEMENTS = 20
@@ -89,6 +91,14 @@ class TrainingStream(Dataset[Visit]):
             self._pass, self._order = this_pass, self._order_of_pass(self.numbers, self.seed, this_pass)
         return self._order[place]
 
+    def fingerprint(self) -> str:
+        """Hash the videos in the order of the first pass, and how they are packed: equal where positions mean the same clips."""
+        manifest = self.cutter.manifest
+        order = self._order_of_pass(self.numbers, self.seed, 0)
+        packing = read_packing(manifest.corpus) if manifest.corpus is not None else None
+        lines = [repr(packing), *(manifest.videos[number].content_id for number in order)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
     def draw(self, position: int, number: int) -> Draw:
         """Draw the anchors of a visit."""
         rng = random.Random(stable_seed(self.seed, position, "anchors"))
@@ -151,18 +161,32 @@ class StreamTurn:
 
 
 class StreamBatches(Sampler[list[int]]):
-    """Positions of the stream for each step, from `first_step` on: this process's share."""
+    """Positions of the stream for each step, from `first_step` on: this process's share.
+
+    `first_position` is the first of `first_step`, for all processes: None, where it would be if every step before had
+    been as large as those that come.
+    """
 
     def __init__(
-        self, *, first_step: int, steps: int, videos_per_batch: int, rank: int, world_size: int
+        self,
+        *,
+        first_step: int,
+        steps: int,
+        videos_per_batch: int,
+        rank: int,
+        world_size: int,
+        first_position: int | None = None,
     ) -> None:
         self.first_step, self.steps = first_step, steps
         self.videos_per_batch, self.rank, self.world_size = videos_per_batch, rank, world_size
+        whole = first_step * world_size * videos_per_batch
+        self.first_position = whole if first_position is None else first_position
 
     def __len__(self) -> int:
         return self.steps - self.first_step
 
     def __iter__(self) -> Iterator[list[int]]:
-        for step in range(self.first_step, self.steps):
-            first = (step * self.world_size + self.rank) * self.videos_per_batch
+        for number in range(self.steps - self.first_step):
+            batch = number * self.world_size + self.rank
+            first = self.first_position + batch * self.videos_per_batch
             yield list(range(first, first + self.videos_per_batch))

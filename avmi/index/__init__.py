@@ -1,6 +1,7 @@
 """Embeddings with the clips they come from → a searchable index: query vectors in, ranked hits out."""
 
 from avmi.index.exact import Hit, Index, IndexInfo, write_index
+from avmi.index.found import FoundClips
 from avmi.index.table import (
     EmbeddingRow,
     EmbeddingTable,
@@ -12,6 +13,7 @@ from avmi.index.write import write_embeddings
 __all__ = [
     "EmbeddingRow",
     "EmbeddingTable",
+    "FoundClips",
     "Hit",
     "Index",
     "IndexInfo",

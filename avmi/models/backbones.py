@@ -17,10 +17,13 @@ def build_backbone(settings: Backbone, *, channels_in: int) -> SmallConv | Torch
             channels=settings.place_channels if settings.pooling == "places" else None,
             grid=settings.places if settings.pooling == "places" else None,
             normalization=settings.normalization,
+            checkpoints=settings.checkpoint_activations,
         )
         network: nn.Module = backbone
     else:
-        backbone = TorchvisionBackbone(settings.name, channels_in)
+        backbone = TorchvisionBackbone(
+            settings.name, channels_in, checkpoints=settings.checkpoint_activations
+        )
         network = backbone.net
     if settings.weights is not None:
         load_weights(network, settings.weights)

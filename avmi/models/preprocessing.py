@@ -63,7 +63,9 @@ def encoder_input(
     """
     scale = 255.0 if x.dtype == torch.uint8 else 1.0
     if isinstance(view, AudioView) or view.motion == "stack" or view.frames == 1:
-        return (x.float() / scale - mean) / std
+        # In place: 0.7 of the time at 96 px and 0.45 at 224 px, of which fresh memory takes most.
+        scaled = x.float().div_(scale).sub_(mean) if x.dtype == torch.uint8 else x.float() - mean
+        return scaled.div_(std)
     at = 3 * (view.frames // 2)
     stack = rearrange(x, "n (frames channels) h w -> n frames channels h w", channels=3)
     # In place, and integers as they are: a quarter of the time of three float copies (17 against 68 ms for 128

@@ -78,8 +78,10 @@ class SmallConv(nn.Module):
         channels: int | None = None,
         grid: tuple[int, int] | None = None,
         normalization: Normalization = "group",
+        checkpoints: bool = False,
     ) -> None:
         super().__init__()
+        self.checkpoints = checkpoints
         last = 8 * width if channels is None else channels
         kind = normalization
         self.stage1 = ConvStage(channels_in, width, kernel=5, stride=4, normalization=kind)
@@ -99,7 +101,7 @@ class SmallConv(nn.Module):
         """Embed a batch and keep the maps of the named layers; any height and width from 16 up."""
         x = x.contiguous(memory_format=torch.channels_last)
         stages = [(name, getattr(self, name)) for name in ("stage1", "stage2", "stage3", "stage4")]
-        last, maps = run_steps(stages, x, layers)
+        last, maps = run_steps(stages, x, layers, checkpoints=self.checkpoints)
         return Tapped(self.pooling(last), maps)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch feature"]:

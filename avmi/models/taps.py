@@ -1,15 +1,17 @@
 """A network as steps → its last map and the maps of named layers, from one pass."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from avmi.config.layers import OUTPUT
+from avmi.models.running_statistics import running_statistics_kept
 
 Steps = Iterable[tuple[str, nn.Module]]  # modules in the order that they run, with their names
 
@@ -26,17 +28,49 @@ class Tapped:
         return self.feature if layer == OUTPUT else self.maps[layer]
 
 
-def run_steps(steps: Steps, x: Tensor, layers: Collection[str]) -> tuple[Tensor, dict[str, Tensor]]:
+def run_steps(
+    steps: Steps, x: Tensor, layers: Collection[str], *, checkpoints: bool = False
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Run modules one after another and keep what comes out of the named ones.
 
-    Plain code in place of forward hooks: two threads may share a network, and torch.compile sees it all.
+    Plain code in place of forward hooks: two threads may share a network, and torch.compile sees it all. With
+    `checkpoints` (Chen et al. 2016, arXiv 1604.06174) only what goes from stage to stage stays in memory while there
+    are gradients, and the backward pass runs each stage again.
     """
+    again = checkpoints and torch.is_grad_enabled()
     maps = {}
-    for name, module in steps:
-        x = module(x)
+    for name, module in _stages(steps, layers) if again else steps:
+        x = _run_again(module, x) if again else module(x)
         if name in layers:
             maps[name] = x
     return x, maps
+
+
+def _stages(steps: Steps, layers: Collection[str]) -> Steps:
+    """Join single operations, such as a first convolution and its normalization, to stages; a layer ends one."""
+    joined: list[nn.Module] = []
+    for name, module in steps:
+        is_stage = next(module.children(), None) is not None
+        if is_stage and joined:
+            yield "", nn.Sequential(*joined)
+            joined = []
+        joined.append(module)
+        if is_stage or name in layers:
+            yield name, nn.Sequential(*joined)
+            joined = []
+    if joined:
+        yield "", nn.Sequential(*joined)
+
+
+def _run_again(stage: nn.Module, x: Tensor) -> Tensor:
+    """Run a stage whose activations the backward pass makes again: from the same random state, to the same gradients."""
+
+    # Of the second pass; without it, batch normalization would learn its running statistics from every batch twice.
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), running_statistics_kept(stage)
+
+    out: Tensor = checkpoint(stage, x, use_reentrant=False, context_fn=contexts)
+    return out
 
 
 def places_of(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+import torch
 import torchvision
 from einops import rearrange
 from jaxtyping import Float
@@ -24,8 +25,9 @@ class TorchvisionBackbone(nn.Module):
     pictures are enough. On inputs of the length and size that torchvision names the features are its own.
     """
 
-    def __init__(self, name: BackboneName, channels_in: int) -> None:
+    def __init__(self, name: BackboneName, channels_in: int, *, checkpoints: bool = False) -> None:
         super().__init__()
+        self.checkpoints = checkpoints
         self.video = is_video(name)
         self.net = torchvision.models.get_model(name, weights=None)
         last_name, last = [
@@ -39,12 +41,17 @@ class TorchvisionBackbone(nn.Module):
         if name == "s3d":
             # Its last pooling drops an odd place at the end, and with fewer than 5 pictures the only one.
             self.net.features[13].ceil_mode = True
+        if not self.video:
+            # As in `SmallConv`: 1.1 to 1.3 times the speed on CPUs. Video networks gain nothing from theirs.
+            self.net.to(memory_format=torch.channels_last)
 
     def tap(self, x: Float[Tensor, "batch channels height width"], layers: Collection[str]) -> Tapped:
         """Embed a batch and keep the maps of the named layers: rows and columns, of videos time before them."""
         if self.video:
             x = rearrange(x, "n (frames channels) h w -> n channels frames h w", channels=3)
-        last, maps = run_steps(self._steps(), x, layers)
+        else:
+            x = x.contiguous(memory_format=torch.channels_last)
+        last, maps = run_steps(self._steps(), x, layers, checkpoints=self.checkpoints)
         pooled: Tensor = last.mean(dim=tuple(range(2, last.ndim)), keepdim=True)
         classifier = getattr(self.net, "classifier", None)
         if classifier is None:

@@ -4,7 +4,8 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
+from PIL import Image
 
 from avmi.config.parts import LogMel
 from avmi.decode.clip import Waveform
@@ -100,6 +101,20 @@ def log_mel_png(
         axes.set_yticks(steps, [f"{hz / 1000:g}k" if hz >= 1000 else str(hz) for hz in ticks])
         axes.set_ylabel("Hz", labelpad=1)
         return png(figure)
+
+
+def log_mel_pixels(
+    log_mel: Float[np.ndarray, "mel_bins time_bins"], settings: LogMel, *, width_px: int, height_px: int
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Colour the same without axes, in a hundredth of the time."""
+    from matplotlib import colormaps
+
+    low = math.log(settings.floor)
+    high = max(float(log_mel.max(initial=low)), low + _LEAST_RANGE_NATS)
+    shades = np.round((log_mel[::-1] - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
+    scaled = Image.fromarray(shades).resize((width_px, height_px), Image.Resampling.BILINEAR)
+    coloured = np.asarray(colormaps["magma"](np.asarray(scaled), bytes=True))
+    return coloured[:, :, :3]
 
 
 def waveform_png(waveform: Waveform, *, size_inches: tuple[float, float] = (2.4, 0.7)) -> bytes:

@@ -29,6 +29,7 @@ from avmi.decode.memory import RememberingDecoder
 from avmi.distributed import rank, world_size
 from avmi.errors import CorpusError
 from avmi.store.order import ShardOrder
+from avmi.training.runs.progress import Progress
 from avmi.types import Split, StrPath
 from avmi.views.make import ViewMaker
 
@@ -90,12 +91,13 @@ class Feed:
         stream: TrainingStream,
         optimizer: Optimizer,
         *,
-        first_step: int,
+        begun: Progress,
         device: torch.device,
     ) -> Loader:
-        """Load this process's batches of the stream from an optimizer step on."""
+        """Load this process's batches of the stream from where the run stands."""
         positions = StreamBatches(
-            first_step=first_step * optimizer.accumulation_steps,
+            first_step=begun.step * optimizer.accumulation_steps,
+            first_position=begun.visits,
             steps=optimizer.steps * optimizer.accumulation_steps,
             videos_per_batch=self.data.batch_clips // self.data.clips_per_video,
             rank=rank(),

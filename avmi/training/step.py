@@ -1,28 +1,30 @@
 """Batches → one update of the encoders: forward, backward and optimizer, and all that a run works with."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from avmi.config.schema import PretrainConfig
 from avmi.corpus.manifest import Manifest
 from avmi.data import Batch, Batches, stable_seed
 from avmi.mi.posterior import Posterior
-from avmi.mi.view_matrix import ViewMatrix
 from avmi.models.training_pass import Encoded
 from avmi.objective import Loss, Objective
 from avmi.training.clock import StepClock
-from avmi.training.evaluation import HeldOut
-from avmi.training.run_folder import Trained
-from avmi.training.skipped import SkippedTerms
+from avmi.training.gradient_cache import chunks_of, encode_in_chunks
+from avmi.training.mean_loss import mean_of
+from avmi.training.runs.progress import Progress, visits_per_step
+from avmi.training.runs.run_folder import Trained
+from avmi.training.stopping.finite import hold_updates
+from avmi.training.stopping.preemption import StopSignals
+from avmi.training.watching.evaluation import HeldOut
+from avmi.training.watching.skipped import SkippedTerms
+from avmi.training.watching.watch import Watch
 from avmi.views.graph import ViewGraph
-
-DrawMatrix = Callable[[ViewMatrix], UInt8[np.ndarray, "height width 3"]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,15 @@ class Pretraining:
     batches: Batches
     held_out: HeldOut | None  # None when no process has held-out clips
     train: Manifest
-    draw_matrix: DrawMatrix  # shows the bounds between all views in TensorBoard
+    watch: Watch  # what TensorBoard shows of evaluations
+    begun: Progress = field(default_factory=Progress)  # where the run goes on
+    stop: StopSignals = field(default_factory=StopSignals)  # hears nothing by default
+
+    @property
+    def visits_per_step(self) -> int:
+        """Visits of the stream that all processes take for one step."""
+        config = self.config
+        return visits_per_step(config.data, config.optimizer, processes=self.accelerator.num_processes)
 
     @property
     def plain_objective(self) -> Objective:
@@ -48,45 +58,85 @@ class Pretraining:
         return objective
 
 
-def optimizer_step(
-    parts: Pretraining, clock: StepClock, skipped: SkippedTerms, *, step: int
-) -> tuple[Loss, list[Batch], dict[str, Tensor]]:
-    """Take `accumulation_steps` batches through forward and backward, then update once.
+@dataclass(frozen=True)
+class StepTaken:
+    """What an optimizer step leaves."""
 
-    Gives the last batch's loss and embeddings, these without gradient, and all batches.
-    """
+    step: int  # how many steps the run has taken, with this one
+    loss: Loss  # mean of the batches' losses
+    batches: list[Batch]
+    embeddings: Mapping[str, Tensor]  # of the last batch, without gradient
+    gradient_norm: Tensor  # of all processes' gradients together, before it was scaled down
+
+
+def optimizer_step(parts: Pretraining, clock: StepClock, skipped: SkippedTerms, *, step: int) -> StepTaken:
+    """Take `accumulation_steps` batches through forward and backward, then update once."""
     accelerator, trained, settings = parts.accelerator, parts.trained, parts.config.optimizer
     batches: list[Batch] = []
+    losses: list[Loss] = []
     # Dropout and draws of codes are functions of seed, step and rank, so that a resumed run repeats them.
-    torch.manual_seed(stable_seed(parts.config.seed, "step", step, accelerator.process_index))
-    for _ in range(settings.accumulation_steps):
+    seeds = (parts.config.seed, "step", step, accelerator.process_index)
+    torch.manual_seed(stable_seed(*seeds))
+    for number in range(settings.accumulation_steps):
         with clock.waiting():
             batch = next(parts.batches)
         batches.append(batch)
         clock.clips += len(batch.specs) * accelerator.num_processes
-        batch = batch.to(accelerator.device)
+        # Processes exchange gradients with the last batch only.
         with accelerator.accumulate(parts.encoders, parts.objective):
-            encoded: Encoded = parts.encoders(batch.views)
-            if trained.density_optimizer is not None:
-                # Densities of private parts learn from this batch's codes first; they do not move the encoders.
-                _fit_densities(parts, encoded, batch, trained.density_optimizer)
-            loss: Loss = parts.objective(
-                encoded.embeddings,
-                rows=batch.rows,
-                videos=batch.videos,
-                seconds=batch.seconds,
-                posteriors=encoded.posteriors,
-                progress=(step + 1) / settings.steps,
+            loss, encoded = _forward_backward(
+                parts, batch, progress=(step + 1) / settings.steps, seed=stable_seed(*seeds, number)
             )
-            accelerator.backward(loss.total)
         skipped.add(loss)
+        losses.append(loss)
     parameters = [p for group in trained.optimizer.param_groups for p in group["params"]]
-    accelerator.clip_grad_norm_(parameters, settings.max_gradient_norm)
+    norm: Tensor = accelerator.clip_grad_norm_(parameters, settings.max_gradient_norm)
+    loss = mean_of(losses)
+    hold_updates(trained, loss=loss.total, gradient_norm=norm)
     trained.optimizer.step()
     trained.optimizer.zero_grad(set_to_none=True)
     trained.schedule.step()
     parts.plain_objective.keep_temperature_in_range()
-    return loss, batches, {name: embedding.detach() for name, embedding in encoded.embeddings.items()}
+    embeddings = {name: embedding.detach() for name, embedding in encoded.embeddings.items()}
+    return StepTaken(step + 1, loss, batches, embeddings, norm.detach())
+
+
+def _forward_backward(
+    parts: Pretraining, batch: Batch, *, progress: float, seed: int
+) -> tuple[Loss, Encoded]:
+    """Add a batch's gradients to the parameters', through the encoders at once or a chunk at a time.
+
+    `seed` is that of the chunks' draws, `progress` the share of the training that is done.
+    """
+    accelerator, chunk_clips = parts.accelerator, parts.config.optimizer.chunk_clips
+    there, clips = batch.to(accelerator.device), len(batch.videos)
+    if chunk_clips is None or clips <= chunk_clips:
+        encoded: Encoded = parts.encoders(there.views)
+        loss = _loss_of(parts, encoded, there, progress=progress)
+        accelerator.backward(loss.total)
+        return loss, encoded
+    chunks = chunks_of(batch.rows, clips=clips, chunk_clips=chunk_clips)
+    cached = encode_in_chunks(parts.encoders, there.views, chunks=chunks, seed=seed)
+    loss = _loss_of(parts, cached.encoded, there, progress=progress)
+    accelerator.backward(loss.total)
+    cached.backward(no_sync=partial(accelerator.no_sync, parts.encoders))
+    return loss, cached.encoded
+
+
+def _loss_of(parts: Pretraining, encoded: Encoded, batch: Batch, *, progress: float) -> Loss:
+    density_optimizer = parts.trained.density_optimizer
+    if density_optimizer is not None:
+        # Densities of private parts learn from this batch's codes first; they do not move the encoders.
+        _fit_densities(parts, encoded, batch, density_optimizer)
+    loss: Loss = parts.objective(
+        encoded.embeddings,
+        rows=batch.rows,
+        videos=batch.videos,
+        seconds=batch.seconds,
+        posteriors=encoded.posteriors,
+        progress=progress,
+    )
+    return loss
 
 
 def _fit_densities(

@@ -17,20 +17,26 @@ from avmi.checkpoint import WEIGHTS_FILE, Checkpoint, find_checkpoint, load_chec
 from avmi.config.schema import FinetuneConfig
 from avmi.corpus.manifest import Manifest
 from avmi.data import FixedClips, Quarantine, quarantined_in, share_cores, warm_up
-from avmi.distributed import rank
+from avmi.distributed import on_main, other_processes, rank
 from avmi.embedder import Embedder
 from avmi.errors import CorpusError, UsageError
 from avmi.models.encoders import Encoders
 from avmi.report.plots import confusion_matrix_png
 from avmi.training.classes import ClassReport, report_classes
 from avmi.training.classifier import Classifier, score_clips
-from avmi.training.evaluation import HeldOut
 from avmi.training.features import features_of
 from avmi.training.feed import Feed, open_corpus
 from avmi.training.finetune_loop import Finetuning, finetune_steps
+from avmi.training.launch import join_processes
 from avmi.training.linear_probe import fit_linear_probe
-from avmi.training.optimizer import build_optimizer, build_schedule, mixed_precision
-from avmi.training.run_folder import OBJECTIVE_FILE, Trained, claim, restore
+from avmi.training.optimizer import build_optimizer, build_schedule
+from avmi.training.runs.claim import claimed
+from avmi.training.runs.resume import resumed
+from avmi.training.runs.run_folder import OBJECTIVE_FILE, Trained
+from avmi.training.stopping.lifeline import Lifeline
+from avmi.training.stopping.preemption import StopSignals
+from avmi.training.watching.evaluation import HeldOut
+from avmi.training.watching.trackers import check_trackers
 
 RESULTS_FILE = "results.json"
 
@@ -68,41 +74,49 @@ def finetune(config: FinetuneConfig, *, resume: bool = False) -> FinetuneResult:
 
     The valid split chooses (the probe's penalty, or the best step); the test split is only reported.
     With `resume` a run that has begun goes on, and a finished one is read. Raises `CorpusError`
-    without labels or clips, `UsageError` for a run folder in use.
+    without labels or clips, `UsageError` for a run folder in use, and `TrainingError`, `Preempted` and `ProcessLost` as
+    pretraining does.
     """
     start = time.perf_counter()
+    with StopSignals() as stop, other_processes():
+        return _finetune(config, resume=resume, stop=stop, start_seconds=start)
+
+
+def _finetune(
+    config: FinetuneConfig, *, resume: bool, stop: StopSignals, start_seconds: float
+) -> FinetuneResult:
+    check_trackers(config.logging.trackers)
     warm_up(config.data.workers)
     manifest = open_corpus(config.corpus, config.data)
     checkpoint = load_checkpoint(config.checkpoint)
-    accelerator = Accelerator(
-        mixed_precision=mixed_precision(config.optimizer.precision),
-        gradient_accumulation_steps=config.optimizer.accumulation_steps,
+    accelerator = join_processes(
+        config.optimizer, config.logging, run=config.run, some_without_gradient=False
     )
-    if accelerator.is_main_process:
-        claim(config.run, config, resume=resume)
-    accelerator.wait_for_everyone()
-    finished = config.run / RESULTS_FILE
-    if finished.is_file():
-        values = json.loads(finished.read_text(encoding="utf-8"))
-        if values["model_hash"] != checkpoint.model_hash:
-            raise UsageError(
-                f"{config.run} was made from model {values['model_hash']}, {config.checkpoint} is now "
-                f"{checkpoint.model_hash}: choose another `run` folder"
-            )
-        report = ClassReport.from_json(values)
+    with Lifeline(), contextlib.ExitStack() as held:
+        on_main(lambda: held.enter_context(claimed(config.run, config, resume=resume)))
+        if on_main((config.run / RESULTS_FILE).is_file):
+            return _finished(config, checkpoint)
+        if config.train == "head":
+            report = _linear_probe(config, checkpoint, manifest)
+        else:
+            report = _full(config, checkpoint, manifest, accelerator, stop)
+        seconds = time.perf_counter() - start_seconds
         quarantined = quarantined_in(config.run)
-        return FinetuneResult(config.run, report, values["seconds"], checkpoint.model_hash, quarantined)
-    if config.train == "head":
-        report = _linear_probe(config, checkpoint, manifest)
-    else:
-        report = _full(config, checkpoint, manifest, accelerator)
-    seconds = time.perf_counter() - start
-    quarantined = quarantined_in(config.run)
-    result = FinetuneResult(config.run, report, seconds, checkpoint.model_hash, quarantined)
-    if accelerator.is_main_process:
-        _write(result)
-    accelerator.wait_for_everyone()
+        result = FinetuneResult(config.run, report, seconds, checkpoint.model_hash, quarantined)
+        on_main(lambda: _write(result))
     return result
+
+
+def _finished(config: FinetuneConfig, checkpoint: Checkpoint) -> FinetuneResult:
+    """Read what a finished run has found."""
+    values = json.loads((config.run / RESULTS_FILE).read_text(encoding="utf-8"))
+    if values["model_hash"] != checkpoint.model_hash:
+        raise UsageError(
+            f"{config.run} was made from model {values['model_hash']}, {config.checkpoint} is now "
+            f"{checkpoint.model_hash}: choose another `run` folder"
+        )
+    report, quarantined = ClassReport.from_json(values), quarantined_in(config.run)
+    return FinetuneResult(config.run, report, values["seconds"], checkpoint.model_hash, quarantined)
 
 
 def _linear_probe(config: FinetuneConfig, checkpoint: Checkpoint, manifest: Manifest) -> ClassReport:
@@ -127,7 +141,11 @@ def _linear_probe(config: FinetuneConfig, checkpoint: Checkpoint, manifest: Mani
 
 
 def _full(
-    config: FinetuneConfig, checkpoint: Checkpoint, manifest: Manifest, accelerator: Accelerator
+    config: FinetuneConfig,
+    checkpoint: Checkpoint,
+    manifest: Manifest,
+    accelerator: Accelerator,
+    stop: StopSignals,
 ) -> ClassReport:
     names = manifest.labels
     if len(names) < 2:
@@ -144,12 +162,10 @@ def _full(
     quarantine = Quarantine.of_run(config.run, rank=rank())
     stream = feed.stream(pairs=[(views[0], views[-1])], seed=config.seed, quarantine=quarantine)
     plain = _classifier(config, checkpoint, views, classes=len(names)).to(accelerator.device)
-    optimizer = accelerator.prepare(build_optimizer([plain], config.optimizer))
-    schedule = build_schedule(optimizer, config.optimizer)
-    trained = Trained(plain.encoders, plain.head, optimizer, schedule)
-    first_step = restore(config.run, trained)
+    trained = _trained(config, plain, accelerator)
+    begun = resumed(config, trained, stream, processes=accelerator.num_processes)
     held_out = HeldOut.decode(feed.fixed_batches(feed.fixed("valid", required=views)))
-    loader = feed.batches(stream, config.optimizer, first_step=first_step, device=accelerator.device)
+    loader = feed.batches(stream, config.optimizer, begun=begun, device=accelerator.device)
     with contextlib.closing(iter(loader)) as batches:
         parts = Finetuning(
             config=config,
@@ -162,9 +178,18 @@ def _full(
             batches=batches,
             held_out=held_out,
             train=feed.manifest.split("train"),
+            begun=begun,
+            stop=stop,
         )
-        finetune_steps(parts, first_step=first_step)
+        finetune_steps(parts)
     return _test(config, parts, feed, feed.fixed("test", required=views))
+
+
+def _trained(config: FinetuneConfig, plain: Classifier, accelerator: Accelerator) -> Trained:
+    """Build the optimizer of a classifier, and name what checkpoints keep of it."""
+    optimizer = accelerator.prepare(build_optimizer([plain], config.optimizer))
+    schedule = build_schedule(optimizer, config.optimizer)
+    return Trained(plain.encoders, plain.head, optimizer, schedule, scaler=accelerator.scaler)
 
 
 def _classifier(

@@ -19,7 +19,7 @@ from avmi.metrics import Interval, bootstrap_interval
 from avmi.mi.view_matrix import MatrixCell, ViewMatrix, bound_of_views, cell_of
 from avmi.report.mi_matrix import matrix_page, matrix_png
 from avmi.report.page import write_page
-from avmi.training.evaluation import Embedded, embed_batches
+from avmi.training.watching.evaluation import Embedded, embed_batches
 from avmi.types import Split, StrPath
 from avmi.views.make import ViewMaker
 

@@ -8,42 +8,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 
 from avmi.checkpoint import find_checkpoint, read_meta, step_folders
 from avmi.config.schema import PretrainConfig
 from avmi.corpus.manifest import Manifest
 from avmi.data import FixedClips, Limits, Quarantine, quarantined_in, share_cores, stable_seed, warm_up
-from avmi.distributed import gather_objects, rank
+from avmi.distributed import gather_objects, on_main, other_processes, rank
 from avmi.errors import CorpusError
-from avmi.models.encoders import Encoders, LogMelStatistics
+from avmi.models.encoders import LogMelStatistics
 from avmi.models.training_pass import TrainingPass
-from avmi.objective import Objective
-from avmi.objective.code_terms import CodeTerms
+from avmi.report.examples import ExampleSheet
 from avmi.report.mi_matrix import matrix_pixels
-from avmi.training.evaluation import HeldOut
+from avmi.report.score_plots import scores_pixels
+from avmi.training.build import accelerator_for, build_trained
 from avmi.training.feed import Feed, open_corpus
-from avmi.training.log import read_metrics
 from avmi.training.loop import pretrain_steps
-from avmi.training.optimizer import build_optimizer, build_schedule, mixed_precision
-from avmi.training.run_folder import Trained, claim, restore
-from avmi.training.saturated import remedies, terms_as_text
+from avmi.training.runs.claim import claimed
+from avmi.training.runs.resume import resumed
+from avmi.training.runs.run_folder import is_finished
 from avmi.training.statistics import measure_log_mel
 from avmi.training.step import Pretraining
+from avmi.training.stopping.lifeline import Lifeline
+from avmi.training.stopping.preemption import StopSignals
+from avmi.training.watching.evaluation import HeldOut
+from avmi.training.watching.held_out_clips import gather_clips
+from avmi.training.watching.log import read_metrics
+from avmi.training.watching.saturated import remedies, terms_as_text
+from avmi.training.watching.trackers import check_trackers
+from avmi.training.watching.watch import Watch
 from avmi.views.graph import ViewGraph, graph_of
 from avmi.views.packed import check_packed
-from avmi.views.reach import check_reach, cut_pairs, every_clip_has_every_view
-from avmi.views.shapes import most_scores, view_shapes
+from avmi.views.reach import check_reach, cut_pairs
 
 log = logging.getLogger(__name__)
 
 # Of an evaluation these are printed, and a line for each term; the rest is in metrics.jsonl.
 RETRIEVED = ("image_to_audio/", "audio_to_image/", "same_label@1")
 MOST_TERMS = 12  # lines of terms that a result prints; they fit a screen
-# Scores of one pair beyond this are warned of: 1 GiB in float32, of which the gradient keeps several copies.
-MANY_SCORES = 2**28
 
 
 @dataclass(frozen=True)
@@ -93,26 +95,13 @@ def pretrain(config: PretrainConfig, *, resume: bool = False) -> PretrainResult:
     """Pretrain encoders; with `resume`, go on with the run if it has begun.
 
     Every process of a distributed launch calls this. Raises `ConfigError` for views that no video
-    reaches, `CorpusError` for an unusable corpus, `UsageError` for a run folder in use.
+    reaches, `CorpusError` for an unusable corpus, `UsageError` for a run folder in use or settings that it was not
+    begun with, `TrainingError` for a loss or gradient that is not finite, `Preempted` when a signal (SIGTERM, SIGINT,
+    SIGUSR1) has ended it at a step that is saved, and `ProcessLost` when another process has ended.
     """
     start = time.perf_counter()
-    warm_up(config.data.workers)
-    graph = graph_of(config)
-    manifest = open_corpus(config.corpus, config.data)
-    train = manifest.split("train")
-    if not len(train):
-        raise CorpusError(f"{config.corpus}: no video is in the train split")
-    check_reach(graph, train)
-    rate = config.log_mel.sample_rate_hz
-    check_packed(graph.signals, image=config.image, sample_rate_hz=rate, corpus=manifest.corpus)
-    accelerator = _accelerator(config, graph)
-    if accelerator.is_main_process:
-        claim(config.run, config, resume=resume)
-    accelerator.wait_for_everyone()
-    begun = step_folders(config.run)
-    if not begun or read_meta(begun[-1])["step"] < config.optimizer.steps:
-        _run(config, graph, manifest=manifest, accelerator=accelerator)
-    accelerator.wait_for_everyone()
+    with StopSignals() as stop, other_processes():
+        _pretrain(config, resume=resume, stop=stop)
     best = find_checkpoint(config.run)
     return PretrainResult(
         run=config.run,
@@ -125,7 +114,32 @@ def pretrain(config: PretrainConfig, *, resume: bool = False) -> PretrainResult:
     )
 
 
-def _run(config: PretrainConfig, graph: ViewGraph, *, manifest: Manifest, accelerator: Accelerator) -> None:
+def _pretrain(config: PretrainConfig, *, resume: bool, stop: StopSignals) -> None:
+    check_trackers(config.logging.trackers)
+    warm_up(config.data.workers)
+    graph = graph_of(config)
+    manifest = open_corpus(config.corpus, config.data)
+    train = manifest.split("train")
+    if not len(train):
+        raise CorpusError(f"{config.corpus}: no video is in the train split")
+    check_reach(graph, train)
+    rate = config.log_mel.sample_rate_hz
+    check_packed(graph.signals, image=config.image, sample_rate_hz=rate, corpus=manifest.corpus)
+    accelerator = accelerator_for(config, graph)
+    with Lifeline(), contextlib.ExitStack() as held:
+        on_main(lambda: held.enter_context(claimed(config.run, config, resume=resume)))
+        if not on_main(lambda: is_finished(config.run, steps=config.optimizer.steps)):
+            _run(config, graph, manifest=manifest, accelerator=accelerator, stop=stop)
+
+
+def _run(
+    config: PretrainConfig,
+    graph: ViewGraph,
+    *,
+    manifest: Manifest,
+    accelerator: Accelerator,
+    stop: StopSignals,
+) -> None:
     if accelerator.device.type == "cpu":
         share_cores(config.data.workers)
     feed = Feed(manifest, graph.signals, config.image, config.log_mel, config.data)
@@ -136,11 +150,12 @@ def _run(config: PretrainConfig, graph: ViewGraph, *, manifest: Manifest, accele
     has_held_out = sum(gather_objects(len(held_out))) >= 2
     if not has_held_out:
         log.warning("no evaluation in the loop: the valid split has fewer than two usable clips")
-    statistics = _statistics(feed, pairs, config.seed, accelerator)
-    trained = _build(config, graph, statistics, accelerator)
-    first_step = restore(config.run, trained)
+    watch = _watch(config, graph, held_out, manifest)
+    statistics = on_main(lambda: _statistics(config, feed, pairs))
+    trained = build_trained(config, graph, statistics, accelerator)
+    begun = resumed(config, trained, stream, processes=accelerator.num_processes)
     learned = any(parameter.requires_grad for parameter in trained.objective.parameters())
-    loader = feed.batches(stream, config.optimizer, first_step=first_step, device=accelerator.device)
+    loader = feed.batches(stream, config.optimizer, begun=begun, device=accelerator.device)
     with contextlib.closing(iter(loader)) as batches:
         parts = Pretraining(
             config=config,
@@ -152,9 +167,27 @@ def _run(config: PretrainConfig, graph: ViewGraph, *, manifest: Manifest, accele
             batches=batches,
             held_out=held_out if has_held_out else None,
             train=manifest.split("train"),
-            draw_matrix=matrix_pixels,
+            watch=watch,
+            begun=begun,
+            stop=stop,
         )
-        pretrain_steps(parts, first_step=first_step)
+        pretrain_steps(parts)
+
+
+def _watch(config: PretrainConfig, graph: ViewGraph, held_out: HeldOut, manifest: Manifest) -> Watch:
+    """Say what is shown of evaluations; every process takes part in it, as it knows its own clips only."""
+    return Watch(
+        graph=graph,
+        settings=config.logging,
+        clips=gather_clips(held_out, graph, thumbnails=config.logging.projector_clips),
+        draw_matrix=matrix_pixels,
+        draw_scores=scores_pixels,
+        draw_examples=ExampleSheet(
+            manifest.split("valid"),
+            log_mel=config.log_mel,
+            time_limit_seconds=config.data.time_limit_seconds,
+        ),
+    )
 
 
 def _saturated(run: Path) -> Mapping[str, str]:
@@ -164,86 +197,12 @@ def _saturated(run: Path) -> Mapping[str, str]:
     return remedies(next((r for r in reversed(records) if r["kind"] == "train"), {}))
 
 
-def _accelerator(config: PretrainConfig, graph: ViewGraph) -> Accelerator:
-    # A view may be missing from a whole batch: its encoder or head is then without gradient on this
-    # process, which DDP must be told to expect.
-    expected = not every_clip_has_every_view(graph)
-    return Accelerator(
-        mixed_precision=mixed_precision(config.optimizer.precision),
-        gradient_accumulation_steps=config.optimizer.accumulation_steps,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=expected)],
-    )
-
-
-def _build(
-    config: PretrainConfig,
-    graph: ViewGraph,
-    statistics: LogMelStatistics,
-    accelerator: Accelerator,
-) -> Trained:
-    """Build the modules, alike in every process, and their optimizer."""
-    torch.manual_seed(config.seed)
-    encoders = Encoders(config.views, config.encoders, log_mel=statistics)
-    grids = encoders.grids(view_shapes(graph.signals, image=config.image, log_mel=config.log_mel))
-    head = config.encoders.head
-    objective = Objective(
-        graph,
-        temperature=config.temperature,
-        grids=grids,
-        embedding_dim=head.embedding_dim,
-        codes=_code_terms(config, graph),
-    )
-    _warn_of_many_scores(graph, grids, clips=config.data.batch_clips * accelerator.num_processes)
-    # Processes exchange statistics in every pass: one whose batch lacks a view would make the others wait for ever.
-    whole = every_clip_has_every_view(graph)
-    if accelerator.num_processes > 1 and accelerator.device.type == "cuda" and whole:
-        encoders = torch.nn.SyncBatchNorm.convert_sync_batchnorm(encoders)
-    encoders, objective = encoders.to(accelerator.device), objective.to(accelerator.device)
-    optimizer = accelerator.prepare(build_optimizer([encoders, objective], config.optimizer))
-    private = objective.codes.private if objective.codes else None
-    density_optimizer = private.optimizer() if private else None
-    return Trained(
-        encoders, objective, optimizer, build_schedule(optimizer, config.optimizer), density_optimizer
-    )
-
-
-def _code_terms(config: PretrainConfig, graph: ViewGraph) -> CodeTerms | None:
-    """Build what the loss says of codes beside the pairs; None when the configuration asks for nothing."""
-    head = config.encoders.head
-    if config.bottleneck is None and not head.private_dim:
-        return None
-    return CodeTerms(
-        head,
-        bottleneck=config.bottleneck,
-        private=config.private,
-        views=graph.paired_views,
-        pairs=tuple(dict.fromkeys((pair.first, pair.second) for pair in graph.pairs)),
-    )
-
-
-def _warn_of_many_scores(graph: ViewGraph, grids: Mapping[str, tuple[int, ...]], *, clips: int) -> None:
-    name, count = most_scores(graph, grids, clips=clips)
-    if count > MANY_SCORES:
-        log.warning(
-            "%s scores %.1f billion pairs of places in every batch, %.0f GB a copy: if memory runs out, give its "
-            "feature views a smaller grid, or lower data.batch_clips",
-            name,
-            count / 1e9,
-            4 * count / 1e9,
-        )
-
-
-def _statistics(
-    feed: Feed, pairs: Sequence[tuple[str, str]], seed: int, accelerator: Accelerator
-) -> LogMelStatistics:
-    """Measure the log-mel on the main process, for all."""
-    measured = None
-    if accelerator.is_main_process:
-        stream = feed.stream(pairs=pairs, seed=stable_seed(seed, "statistics"))
-        data = feed.data
-        measured = measure_log_mel(stream, workers=data.workers, limits=Limits.of(data))
-    statistics: LogMelStatistics = gather_objects(measured)[0]
-    return statistics
+def _statistics(config: PretrainConfig, feed: Feed, pairs: Sequence[tuple[str, str]]) -> LogMelStatistics:
+    """Measure the log-mel, unless there is a checkpoint that brings it."""
+    if step_folders(config.run):
+        return LogMelStatistics(0.0, 1.0)
+    stream = feed.stream(pairs=pairs, seed=stable_seed(config.seed, "statistics"))
+    return measure_log_mel(stream, workers=feed.data.workers, limits=Limits.of(feed.data))
 
 
 def _held_out(config: PretrainConfig, graph: ViewGraph, feed: Feed) -> FixedClips:

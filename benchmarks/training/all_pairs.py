@@ -1,9 +1,10 @@
 """The loss of all view pairs, forward and backward: ours against the loop of cross entropies, and OpenCLIP's loss.
 
 Run by hand: `OMP_NUM_THREADS=1 python -m benchmarks.training.all_pairs [--json]`; OpenCLIP's is there when
-`open_clip_torch` is installed. `the matrix products alone` are the three of each pair that no way can do without
-(scores, and the gradients of both sides): what is left to gain. Peak memory is that of tensors, beyond the embeddings and
-their gradients, as torch's profiler counts it.
+`open_clip_torch` is installed, lightly's when `lightly` is: NT-Xent (SimCLR's loss, arXiv 2002.05709), whose negatives are
+the clips of both views, so that it computes four matrices of scores where the others have one. `the matrix products alone`
+are the three of each pair that no way can do without (scores, and the gradients of both sides): what is left to gain. Peak
+memory is that of tensors, beyond the embeddings and their gradients, as torch's profiler counts it.
 """
 
 import contextlib
@@ -23,6 +24,8 @@ from benchmarks.media.paired import paired, show
 # Views, clips of the batch, dimensions.
 SIZES = ((4, 1024, 256), (4, 2048, 256), (2, 8192, 256))
 TEMPERATURE = 0.07
+# It holds several matrices of (2 clips)² scores of each pair: 1 GB each at 8,192 clips.
+MOST_CLIPS_OF_NT_XENT = 2048
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -36,7 +39,7 @@ def main() -> None:
             f"{name}, {_peak_bytes(partial(_step, loss, views, log_scale)) / 1e6:.0f} MB": partial(
                 _step, loss, views, log_scale
             )
-            for name, loss in _losses().items()
+            for name, loss in _losses(clips).items()
         }
         ours = next(name for name in ways if name.startswith("ours, exponentials kept"))
         ways["the matrix products alone"] = partial(_products, views)
@@ -44,7 +47,7 @@ def main() -> None:
     show(results)
 
 
-def _losses() -> dict[str, Loss]:
+def _losses(clips: int) -> dict[str, Loss]:
     losses: dict[str, Loss] = {
         "ours, exponentials kept": partial(_ours, memory="fast"),
         "ours, low memory": partial(_ours, memory="low"),
@@ -54,6 +57,11 @@ def _losses() -> dict[str, Loss]:
         from open_clip.loss import ClipLoss
 
         losses["OpenCLIP"] = partial(_open_clip, ClipLoss(cache_labels=True))
+    with contextlib.suppress(ImportError):
+        from lightly.loss import NTXentLoss
+
+        if clips <= MOST_CLIPS_OF_NT_XENT:
+            losses["lightly's NT-Xent"] = partial(_nt_xent, NTXentLoss(temperature=TEMPERATURE))
     return losses
 
 
@@ -81,6 +89,11 @@ def _cross_entropies(first: Tensor, second: Tensor, log_scale: Tensor) -> Tensor
 
 def _open_clip(loss: nn.Module, first: Tensor, second: Tensor, log_scale: Tensor) -> Tensor:
     found: Tensor = loss(first, second, log_scale.exp())
+    return found
+
+
+def _nt_xent(loss: nn.Module, first: Tensor, second: Tensor, log_scale: Tensor) -> Tensor:
+    found: Tensor = loss(first, second)  # its temperature is a constant
     return found
 
 

@@ -14,7 +14,7 @@ from avmi.config.describe import describe_config
 from avmi.config.document import plain_value
 from avmi.config.load import dump_config, load_config, schema_of
 from avmi.config.pair_settings import NegativePool, PairSettings
-from avmi.config.parts import Backbone, Encoders, Head, LogMel, Optimizer, Temperature
+from avmi.config.parts import Backbone, Encoders, Head, LogMel, PretrainOptimizer, Temperature
 from avmi.config.schema import FinetuneConfig, PretrainConfig
 from avmi.config.views import AudioView, FeatureView, FrameView
 from avmi.errors import ConfigError
@@ -292,7 +292,7 @@ def test_what_is_written_reads_as_the_same_configuration(
         ),
         log_mel=LogMel(floor=1e-10),
         data=Data(batch_clips=6, clips_per_video=3),
-        optimizer=Optimizer(learning_rate=learning_rate),
+        optimizer=PretrainOptimizer(learning_rate=learning_rate, chunk_clips=5),
     )
     path = tmp_path_factory.getbasetemp() / "round.yaml"
     for text in (dump_config(config), describe_config(config)):

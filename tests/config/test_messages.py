@@ -13,7 +13,18 @@ from pydantic import BaseModel, ValidationError
 from avmi.config.data import Data
 from avmi.config.explain import explain
 from avmi.config.pair_settings import NegativePool, PairSettings
-from avmi.config.parts import Backbone, Encoders, Head, ImageInput, Logging, LogMel, Optimizer, Temperature
+from avmi.config.parts import (
+    Backbone,
+    Encoders,
+    Head,
+    ImageInput,
+    Logging,
+    LogMel,
+    Optimizer,
+    PretrainLogging,
+    PretrainOptimizer,
+    Temperature,
+)
 from avmi.config.schema import FinetuneConfig, PretrainConfig
 from avmi.config.shapes import all_keys
 from avmi.config.views import AudioView, FeatureView, FrameView
@@ -319,7 +330,9 @@ GROUPS: tuple[type[BaseModel], ...] = (
     Temperature,
     Data,
     Optimizer,
+    PretrainOptimizer,
     Logging,
+    PretrainLogging,
 )
 KEYS = [(group, name) for group in GROUPS for name in group.model_fields]
 

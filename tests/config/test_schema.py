@@ -12,7 +12,11 @@ from avmi.config.load import load_config, schema_of
 from avmi.config.schema import FinetuneConfig, PretrainConfig
 from avmi.views.graph import graph_of
 
-CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").rglob("*.yaml"))
+CONFIGS = sorted(
+    path
+    for path in (Path(__file__).resolve().parents[2] / "configs").rglob("*.yaml")
+    if path.parent.name != "launch"  # those are accelerate's
+)
 UNITS = {"_seconds": "in seconds", "_hz": "in Hz", "_px": "in pixels"}
 
 

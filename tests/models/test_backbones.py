@@ -83,6 +83,21 @@ def test_with_the_last_layer_put_back_torchvisions_own_network_comes_out(name: B
     assert (scores - wanted).norm() < 1e-4 * wanted.norm()
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", [n for n in FEATURE_DIMS if n not in VIDEO])
+@torch.no_grad()
+def test_pictures_and_sounds_are_computed_with_the_channels_innermost(
+    name: BackboneName, channels: int
+) -> None:
+    backbone, last = build(name, channels=channels), LAYERS[name][-2]
+    weights = [p for p in backbone.parameters() if p.ndim == 4]
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
+    last_map = backbone.tap(inputs(channels, height=64, width=96), (last,)).maps[last]
+    assert last_map.shape[2] > 1
+    assert last_map.is_contiguous(memory_format=torch.channels_last)
+    assert not last_map.is_contiguous()
+
+
 @pytest.mark.parametrize("name", FEATURE_DIMS)
 def test_every_layer_can_be_tapped_and_passes_gradients_down_to_the_stem(name: BackboneName) -> None:
     backbone = build(name)

@@ -73,3 +73,12 @@ def test_sounds_are_brought_to_zero_mean_and_unit_spread_of_the_corpus() -> None
     mean, std = constants(view, PICTURES, log_mel=STATISTICS)
     levels = torch.tensor([-9.0, -4.0, 1.0]).view(3, 1, 1, 1).expand(-1, 1, 16, 7)
     torch.testing.assert_close(encoder_input(levels, view, mean=mean, std=std), (levels + 4.0) / 2.5)
+
+
+@pytest.mark.parametrize("x", [stack(2).flatten(1, 2), stack(2).flatten(1, 2) / 200])
+def test_what_is_given_stays_as_it_was(x: Tensor) -> None:
+    before, view = x.clone(), FrameView(kind="frame", frames=2)
+    mean, std = constants(view, PICTURES, log_mel=STATISTICS)
+    found = encoder_input(x, view, mean=mean, std=std)
+    assert torch.equal(x, before)
+    assert torch.equal(found, (before.float() / (255.0 if x.dtype == torch.uint8 else 1.0) - mean) / std)

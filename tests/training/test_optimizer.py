@@ -1,4 +1,4 @@
-"""AdamW, its schedule in closed form, the precision of the device."""
+"""AdamW, its schedule in closed form."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from avmi.config.parts import Backbone, Optimizer
 from avmi.models.backbones import build_backbone
-from avmi.training.optimizer import build_optimizer, build_schedule, learning_rate_factor, mixed_precision
+from avmi.training.optimizer import build_optimizer, build_schedule, learning_rate_factor
 
 SETTINGS = Optimizer(steps=50, learning_rate=2e-3, final_learning_rate=4e-5, warmup_fraction=0.1)
 
@@ -99,20 +99,19 @@ def test_every_parameter_of_a_network_is_in_one_group() -> None:
     assert {id(p) for p in norms} <= {id(p) for p in groups[1]["params"]}
 
 
-@pytest.mark.parametrize(
-    ("precision", "has_gpu", "has_bf16", "word"),
-    [
-        ("fp32", True, True, "no"),
-        ("bf16", False, False, "bf16"),
-        ("fp16", True, True, "fp16"),
-        ("by_device", False, False, "no"),
-        ("by_device", True, True, "bf16"),
-        ("by_device", True, False, "fp16"),
-    ],
-)
-def test_precision_follows_the_device_unless_it_is_named(
-    monkeypatch: pytest.MonkeyPatch, precision, has_gpu: bool, has_bf16: bool, word: str
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
-    assert mixed_precision(precision) == word
+def test_moments_of_another_layout_are_those_of_the_same_weights() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, first, second = torch.randn(3, 4, 2, 5, 3, generator=generator).unbind()
+    found = []
+    for saved_as, loaded_as in [(torch.contiguous_format, torch.channels_last), (torch.channels_last,) * 2]:
+        layers = [nn.Conv2d(2, 4, (5, 3), bias=False).to(memory_format=f) for f in (saved_as, loaded_as)]
+        optimizers = [build_optimizer([layer], SETTINGS) for layer in layers]
+        layers[0].weight.data.copy_(weight)
+        layers[0].weight.grad = torch.empty_like(layers[0].weight).copy_(first)
+        optimizers[0].step()
+        layers[1].load_state_dict(layers[0].state_dict())
+        optimizers[1].load_state_dict(optimizers[0].state_dict())
+        layers[1].weight.grad = torch.empty_like(layers[1].weight).copy_(second)
+        optimizers[1].step()
+        found.append(layers[1].weight.detach())
+    assert torch.equal(found[0], found[1])

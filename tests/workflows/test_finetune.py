@@ -1,14 +1,21 @@
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
+import torch
+from launched import assert_same_run
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from avmi.config.schema import FinetuneConfig
 from avmi.corpus.manifest import read_manifest, write_manifest
 from avmi.embedder import load
-from avmi.errors import CorpusError, UsageError
-from avmi.training.log import read_metrics
+from avmi.errors import CorpusError, Preempted, TrainingError, UsageError
+from avmi.training import finetune_loop
+from avmi.training.classifier import Classifier
+from avmi.training.watching.log import read_metrics
 from avmi.workflows.evaluate import evaluate_probe
 from avmi.workflows.finetune import finetune
 from avmi.workflows.pretrain import pretrain
@@ -28,7 +35,12 @@ def settings(pretrained: Path, corpus: Path, run: Path, **changes) -> FinetuneCo
         "run": run,
         "data": {"batch_clips": 9, "workers": 0, "evaluation_clips_per_video": 2},
         "optimizer": {"steps": 30, "learning_rate": 3e-3},
-        "logging": {"log_every_steps": 10, "evaluate_every_steps": 10, "checkpoint_every_steps": 10},
+        "logging": {
+            "log_every_steps": 10,
+            "evaluate_every_steps": 10,
+            "checkpoint_every_steps": 10,
+            "trackers": ["tensorboard"],
+        },
     }
     return FinetuneConfig.model_validate({**values, **changes})
 
@@ -46,6 +58,9 @@ def test_full_fine_tuning_learns_the_labels(view, pretrained, tiny_corpus, tmp_p
     assert json.loads((run / "results.json").read_text())["top1"] == 1.0
     valid = [r for r in read_metrics(run / "metrics.jsonl") if r["kind"] == "valid"]
     assert [r["step"] for r in valid] == [10, 20, 30]
+    for folder in (run / "tensorboard", run / "trackers" / "avmi"):
+        told = EventAccumulator(str(folder)).Reload().Scalars("valid/top1")
+        assert [event.step for event in told] == [10, 20, 30]
 
 
 def test_a_linear_probe_equals_the_evaluation_of_the_same_name(pretrained, tiny_corpus, tmp_path) -> None:
@@ -89,15 +104,13 @@ def test_a_finished_run_is_read_and_a_stopped_one_goes_on_bit_for_bit(
     assert finetune(whole, resume=True).report.as_json() == first.report.as_json()
     with pytest.raises(UsageError, match="already holds a run"):
         finetune(whole)
-    from avmi.training import finetune_loop
-
     take_step, taken = finetune_loop._optimizer_step, []
 
-    def stopping(parts, clock, rejected):
+    def stopping(parts, clock, rejected, *, step):
         if len(taken) == 14:
             raise KeyboardInterrupt
         taken.append(1)
-        return take_step(parts, clock, rejected)
+        return take_step(parts, clock, rejected, step=step)
 
     monkeypatch.setattr(finetune_loop, "_optimizer_step", stopping)
     broken = settings(pretrained, tiny_corpus, tmp_path / "broken")
@@ -110,6 +123,49 @@ def test_a_finished_run_is_read_and_a_stopped_one_goes_on_bit_for_bit(
         load(tmp_path / "broken").encoders.state_dict(),
     )
     assert all(theirs[name].equal(ours[name]) for name in theirs)
+
+
+def test_a_run_that_is_told_to_stop_goes_on_bit_for_bit(
+    pretrained, tiny_corpus, tmp_path, monkeypatch
+) -> None:
+    changes = {
+        "optimizer": {"steps": 7, "learning_rate": 3e-3},
+        "logging": {"log_every_steps": 1, "evaluate_every_steps": 2, "checkpoint_every_steps": 3},
+        "view": "image",
+    }
+    finetune(settings(pretrained, tiny_corpus, tmp_path / "whole", **changes))
+    take_step = finetune_loop._optimizer_step
+
+    def signalled(*arguments, step: int):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return take_step(*arguments, step=step)
+
+    monkeypatch.setattr(finetune_loop, "_optimizer_step", signalled)
+    stopped = settings(pretrained, tiny_corpus, tmp_path / "stopped", **changes)
+    with pytest.raises(Preempted, match="stopped by SIGTERM after step 4, which is saved"):
+        finetune(stopped)
+    monkeypatch.undo()
+    finetune(stopped, resume=True)
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole", step=7)
+
+
+def test_a_gradient_that_is_not_finite_names_step_and_clip(
+    pretrained, tiny_corpus, tmp_path, monkeypatch
+) -> None:
+    forward, calls = Classifier.forward, []
+
+    def breaking(self, views):
+        scores = forward(self, views)
+        calls.append(1)
+        spoilt = torch.zeros_like(scores)
+        spoilt[2] = float("nan")
+        return scores + spoilt if len(calls) == 2 else scores
+
+    monkeypatch.setattr(Classifier, "forward", breaking)
+    with pytest.raises(TrainingError, match=r"gradient of step 2 is not finite \(clips [0-9a-f]+@\d+\)"):
+        finetune(settings(pretrained, tiny_corpus, tmp_path / "run", view="image"))
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_a_corpus_without_labels_is_refused(pretrained, tiny_corpus, tmp_path) -> None:

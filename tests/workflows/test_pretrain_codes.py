@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import avmi
 from avmi.checkpoint import load_checkpoint
-from avmi.training.log import read_metrics
+from avmi.training.watching.log import read_metrics
 from avmi.workflows.pretrain import pretrain
 
 TIMES = ("clips_per_second", "data_wait_share")

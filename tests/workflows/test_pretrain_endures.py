@@ -1,18 +1,22 @@
-"""A run whose workers are killed, and a run over an address, stopped in the middle → a whole run."""
+"""Runs that are killed, stopped, or whose workers are killed → the run that nothing has happened to."""
 
 import logging
 import math
+import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+from launched import Launch, assert_same_run, kill_all
 from safetensors.torch import load_file
 
+from avmi.checkpoint import read_meta, step_folders
 from avmi.store.packing import Packing
 from avmi.training import loop
-from avmi.training.log import read_metrics
+from avmi.training.watching.log import read_metrics
 from avmi.workflows.pack import PackRequest, pack
 from avmi.workflows.pretrain import pretrain
 
@@ -99,3 +103,31 @@ def test_a_run_over_an_address_that_was_stopped_resumes_bit_for_bit(
     assert train_losses(tmp_path / "stopped") == train_losses(tmp_path / "whole")
     ours, theirs = weights(tmp_path / "stopped"), weights(tmp_path / "whole")
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(
+    "workers", [pytest.param(0, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.slow)]
+)
+def test_a_run_that_is_killed_and_then_told_to_stop_resumes_bit_for_bit(
+    tiny_corpus, tiny_config, tmp_path, workers: int
+) -> None:
+    rng = random.Random(workers)
+    killed_at, stopped_at = rng.randrange(2, 6), rng.randrange(8, 14)
+    settings = {
+        "optimizer": {"steps": 18},
+        "data": {"workers": workers, "clips_per_video": 2},
+        "logging": {"evaluate_every_steps": 5, "checkpoint_every_steps": 3},
+    }
+    pretrain(tiny_config(tiny_corpus, tmp_path / "whole", **settings))
+    launch = Launch(tiny_config(tiny_corpus, tmp_path / "broken", **settings), tmp_path, processes=1)
+    kill_all(launch, step=killed_at)
+    code, _ = launch.signal_at(stopped_at, signal.SIGTERM)
+    assert code == 75
+    saved = step_folders(tmp_path / "broken")[-1]
+    step = read_meta(saved)["step"]
+    assert stopped_at <= step <= stopped_at + 2
+    assert f"stopped by SIGTERM after step {step}, which is saved" in launch.log.read_text()
+    lost = [line for file in launch.run.glob("quarantine.*") for line in file.read_text().splitlines()]
+    assert lost == []  # no worker has heard the signal of its parent
+    launch.finish()
+    assert_same_run(tmp_path / "broken", tmp_path / "whole", step=18)

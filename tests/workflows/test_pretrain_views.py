@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from avmi.corpus.manifest import read_manifest
 from avmi.embedder import ClipVectors, load
-from avmi.training.log import read_metrics
+from avmi.training.watching.log import read_metrics
 from avmi.workflows.pretrain import PretrainResult, pretrain
 
 TIMES = ("clips_per_second", "data_wait_share")
