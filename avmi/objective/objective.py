@@ -98,6 +98,15 @@ class Objective(nn.Module):
         """Number that divides the scores of pairs without a temperature of their own."""
         return self.log_temperature.exp()
 
+    @property
+    def scored_pairs(self) -> tuple[Pair, ...]:
+        """Pairs of which a term takes the matrix of all scores, whose memory grows with the square of the batch."""
+        return tuple(
+            pair
+            for pair in self.graph.pairs
+            if any(self._needs_scores(name, pool) for name, pool in pair.terms.items())
+        )
+
     @torch.no_grad()
     def keep_temperature_in_range(self) -> None:
         """Bring every temperature back into [0.01, 1]; call it after each optimizer step."""

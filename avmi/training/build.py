@@ -1,7 +1,7 @@
 """A configuration and its graph → the processes' accelerator, and encoders, objective and optimizer to train."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -18,7 +18,7 @@ from avmi.training.optimizer import (
     build_sharded_optimizer,
 )
 from avmi.training.runs.run_folder import Trained
-from avmi.views.graph import ViewGraph
+from avmi.views.graph import Pair, ViewGraph
 from avmi.views.reach import every_clip_has_every_view
 from avmi.views.shapes import most_scores, view_shapes
 
@@ -53,7 +53,9 @@ def build_trained(
         embedding_dim=head.embedding_dim,
         codes=_code_terms(config, graph),
     )
-    _warn_of_many_scores(graph, grids, clips=config.data.batch_clips * accelerator.num_processes)
+    _warn_of_many_scores(
+        objective.scored_pairs, grids, clips=config.data.batch_clips * accelerator.num_processes
+    )
     # Processes exchange statistics in every pass: one whose batch lacks a view would make the others wait for ever.
     whole = every_clip_has_every_view(graph)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda" and whole:
@@ -84,8 +86,8 @@ def _code_terms(config: PretrainConfig, graph: ViewGraph) -> CodeTerms | None:
     )
 
 
-def _warn_of_many_scores(graph: ViewGraph, grids: Mapping[str, tuple[int, ...]], *, clips: int) -> None:
-    name, count = most_scores(graph, grids, clips=clips)
+def _warn_of_many_scores(pairs: Sequence[Pair], grids: Mapping[str, tuple[int, ...]], *, clips: int) -> None:
+    name, count = most_scores(pairs, grids, clips=clips)
     if count > MANY_SCORES:
         log.warning(
             "%s scores %.1f billion pairs of places in every batch, %.0f GB a copy: if memory runs out, give its "

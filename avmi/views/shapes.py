@@ -1,13 +1,13 @@
 """Views and the settings of their inputs → the shapes of their tensors and scores; nothing is decoded."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from avmi.config.parts import ImageInput, LogMel
 from avmi.config.views import FrameView
 from avmi.corpus.plan import SignalView
 from avmi.views.audio import time_bins
-from avmi.views.graph import ViewGraph
+from avmi.views.graph import Pair
 
 
 def view_shapes(
@@ -22,9 +22,13 @@ def view_shapes(
     }
 
 
-def most_scores(graph: ViewGraph, grids: Mapping[str, tuple[int, ...]], *, clips: int) -> tuple[str, int]:
+def most_scores(
+    pairs: Iterable[Pair], grids: Mapping[str, tuple[int, ...]], *, clips: int
+) -> tuple[str, int]:
     """Find the pair with the most scores, every place of a clip against every place of another, and count them."""
-    places = {name: math.prod(grids.get(name, ())) for name in graph.views}
-    counts = {pair.name: clips**2 * places[pair.first] * places[pair.second] for pair in graph.pairs}
-    widest = max(counts, key=lambda name: counts[name])
-    return widest, counts[widest]
+    counts = {
+        pair.name: clips**2 * math.prod(grids.get(pair.first, ())) * math.prod(grids.get(pair.second, ()))
+        for pair in pairs
+    }
+    widest = max(counts, key=lambda name: counts[name], default="")
+    return widest, counts.get(widest, 0)

@@ -427,3 +427,15 @@ def test_a_batch_above_the_capacity_is_refused() -> None:
     objective = objective_of()
     with pytest.raises(InputError, match="the batch has 6 clips and capacity is 5: raise it"):
         objective({"image": unit(6, 4, seed=0), "sound_0": unit(6, 4, seed=1)}, capacity=5)
+
+
+def test_only_pairs_that_take_the_matrix_of_scores_are_named_as_such() -> None:
+    counted = (NegativePool(pool="other_videos"), NegativePool(pool="same_video", count=2))
+    objective = objective_of(
+        (
+            pair("image", "sound_0"),
+            pair("image", "sound_5", bound="nwj"),
+            pair("sound_0", "sound_5", negatives=counted),
+        )
+    )
+    assert [pair.name for pair in objective.scored_pairs] == ["image~sound_5", "sound_0~sound_5"]

@@ -66,8 +66,9 @@ def test_the_pair_with_the_most_scores_is_found_and_counted() -> None:
     )
     graph = build_graph(views, pairs)
     grids = {"fine": (18, 17), "coarse": (3, 5)}
-    assert most_scores(graph, grids, clips=7) == ("fine~coarse", 7 * 18 * 17 * 7 * 3 * 5)
-    assert most_scores(graph, {}, clips=7) == ("image~long", 49)
+    assert most_scores(graph.pairs, grids, clips=7) == ("fine~coarse", 7 * 18 * 17 * 7 * 3 * 5)
+    assert most_scores(graph.pairs, {}, clips=7) == ("image~long", 49)
+    assert most_scores([], {}, clips=7) == ("", 0)
 
 
 def test_ten_seconds_have_thirty_times_the_bins_of_a_third() -> None:
