@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,6 +14,14 @@ from avmi.training.stopping import preemption
 from avmi.training.stopping.preemption import SIGNALS, StopSignals
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def handlers_of_a_terminal() -> Iterator[None]:
+    """Hear Ctrl-C as in a terminal: a shell in the background ignores it, and programs inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def send(number: int) -> None:
