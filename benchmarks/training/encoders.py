@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -235,12 +236,17 @@ def _read(run: Run, encoders: Encoders, objective: Objective, *, split: Split) -
 
 
 def _fixed(run: Run, split: Split) -> HeldOut:
-    """Decode the fixed clips of a split once for all candidates that see pictures of one size."""
+    """Decode the fixed clips of a split once for all candidates that see pictures of one size.
+
+    They are kept as objects of this version; delete them to go on with another one.
+    """
     kept = run.out / f"clips-{split}-{run.config.image.size_px}px.pt"
     if not kept.is_file():
         feed = _feed(run.config)
         clips = feed.fixed(split, required=("image", "sound"))
-        torch.save(HeldOut.decode(feed.fixed_batches(clips)), kept)
+        begun = kept.with_name(f".{os.getpid()}-{kept.name}")  # two candidates may begin at the same time
+        torch.save(HeldOut.decode(feed.fixed_batches(clips)), begun)
+        begun.replace(kept)
     found: HeldOut = torch.load(kept, weights_only=False)
     return found
 
