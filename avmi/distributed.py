@@ -14,6 +14,10 @@ from avmi.later import Later
 
 Result = TypeVar("Result")
 
+# Torch 2.14 gave these two new names, and warns of the old ones.
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
 LOST = "another process of this run has ended: its own error, or the launcher, says why"
 
 
@@ -32,7 +36,7 @@ def gather(tensor: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "all_rows ..."]
     if world_size() == 1:
         return tensor
     joined = tensor.new_empty(world_size() * len(tensor), *tensor.shape[1:])
-    dist.all_gather_into_tensor(joined, tensor.contiguous())
+    _all_gather(joined, tensor.contiguous())
     return joined
 
 
@@ -147,7 +151,7 @@ class _GatherWithGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, of_vectors: Tensor, _of_facts: Tensor) -> tuple[Tensor, None]:
         mine = of_vectors.new_empty(len(of_vectors) // world_size(), *of_vectors.shape[1:])
-        dist.reduce_scatter_tensor(mine, of_vectors.contiguous())
+        _reduce_scatter(mine, of_vectors.contiguous())
         return mine, None
 
 
